@@ -1,0 +1,246 @@
+//! Budgets as people write them: whom they match, over which window, how much, and what happens then.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+
+use crate::{Amount, Dimension, DimensionSet, Measure, Scope};
+
+/// The id of a budget: letters, digits, `-`, `_` and `.`, at most 128 bytes, unique in its file.
+pub type BudgetId = Arc<str>;
+
+/// Parts per million: how thresholds are kept, so that comparing one with a balance is exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ppm(pub u32);
+
+impl Ppm {
+    /// The whole.
+    pub const ONE: Self = Self(1_000_000);
+
+    /// Whether `used` has reached this share of `limit`; both in the same unit.
+    #[must_use]
+    pub fn reached(self, used: Amount, limit: Amount) -> bool {
+        match (used.0.checked_mul(i128::from(Self::ONE.0)), limit.0.checked_mul(i128::from(self.0))) {
+            (Some(used), Some(share)) => used >= share,
+            // Beyond 10³² units only the order of the amounts themselves can be told.
+            _ => used >= limit,
+        }
+    }
+}
+
+impl fmt::Display for Ppm {
+    /// As a fraction: `0.8`, `1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, part) = (self.0 / Self::ONE.0, self.0 % Self::ONE.0);
+        if part == 0 {
+            return write!(f, "{whole}");
+        }
+        write!(f, "{whole}.{}", format!("{part:06}").trim_end_matches('0'))
+    }
+}
+
+/// How long a calendar window is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Every {
+    /// A minute.
+    Minute,
+    /// An hour of the zone's wall clock.
+    Hour,
+    /// A day from midnight to midnight; 23 or 25 hours where the clocks change.
+    Day,
+    /// An ISO 8601 week, from Monday.
+    Week,
+    /// A calendar month.
+    Month,
+    /// A calendar quarter.
+    Quarter,
+    /// A calendar year.
+    Year,
+}
+
+impl Every {
+    /// All of them, shortest first.
+    pub const ALL: [Self; 7] =
+        [Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Year];
+
+    /// The name in YAML and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Quarter => "quarter",
+            Self::Year => "year",
+        }
+    }
+
+    /// The HTTP status of a block where the budget names none: 429 (try again soon) up to an hour, else 403.
+    #[must_use]
+    pub const fn default_status(self) -> u16 {
+        match self {
+            Self::Minute | Self::Hour => 429,
+            _ => 403,
+        }
+    }
+}
+
+impl std::str::FromStr for Every {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|every| every.name() == text)
+            .ok_or_else(|| format!("`{text}` is no window; use one of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+/// A kind of window: how long, in which time zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WindowSpec {
+    /// How long.
+    pub every: Every,
+    /// In which IANA time zone its bounds lie.
+    pub zone: Tz,
+}
+
+/// What a budget does when it is reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Blocks.
+    #[default]
+    Hard,
+    /// Alerts only.
+    Soft,
+}
+
+impl Mode {
+    /// The name in YAML and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hard => "hard",
+            Self::Soft => "soft",
+        }
+    }
+}
+
+/// How much of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Of what.
+    pub measure: Measure,
+    /// How much, in the measure's smallest unit; more than zero.
+    pub amount: Amount,
+}
+
+/// When to alert, and whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertRule {
+    /// Shares of the limit, ascending, each once.
+    pub at: Vec<Ppm>,
+    /// Mail addresses; empty: the alert is only published and shown.
+    pub to: Vec<String>,
+}
+
+impl Default for AlertRule {
+    /// 80 % and 100 %.
+    fn default() -> Self {
+        Self { at: vec![Ppm(800_000), Ppm::ONE], to: Vec::new() }
+    }
+}
+
+/// One budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    /// Its id.
+    pub id: BudgetId,
+    /// The values that an event must have; empty: every event.
+    pub matches: Scope,
+    /// One balance for each combination of values of these dimensions; an event that lacks one of them is not counted.
+    pub per: DimensionSet,
+    /// Over which window.
+    pub window: WindowSpec,
+    /// How much of what.
+    pub limit: Limit,
+    /// What happens when it is reached.
+    pub mode: Mode,
+    /// When to alert, and whom.
+    pub alerts: AlertRule,
+    /// The HTTP status of a block: 403 or 429.
+    pub http_status: u16,
+}
+
+impl Budget {
+    /// The dimensions of its scopes: those it matches and those it splits by.
+    #[must_use]
+    pub fn scope_dimensions(&self) -> DimensionSet {
+        self.matches.iter().map(|(dimension, _)| dimension).chain(self.per.iter()).collect()
+    }
+
+    /// The most specific dimension of its scopes: names the reason of a block.
+    #[must_use]
+    pub fn narrowest_dimension(&self) -> Option<Dimension> {
+        self.scope_dimensions()
+            .iter()
+            .filter(|d| *d <= Dimension::Job)
+            .last()
+            .or_else(|| self.scope_dimensions().iter().last())
+    }
+}
+
+/// A validated set of budgets, by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BudgetSet {
+    /// By id, in the order of ids.
+    pub budgets: BTreeMap<BudgetId, Arc<Budget>>,
+}
+
+/// Why a budgets file was refused as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}", place = Place { line: *line, column: *column, field })]
+pub struct BudgetError {
+    /// The line in the file, from 1; 0 where none can be told.
+    pub line: usize,
+    /// The column in the line, from 1; 0 where none can be told.
+    pub column: usize,
+    /// The field's path, like `budgets[2].limit`; empty where the whole file is meant.
+    pub field: String,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+struct Place<'a> {
+    line: usize,
+    column: usize,
+    field: &'a str,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}, column {}", self.line, self.column)?;
+        } else {
+            f.write_str("budgets file")?;
+        }
+        if self.field.is_empty() { Ok(()) } else { write!(f, ", field {}", self.field) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_is_reached_exactly_at_its_share() {
+        let limit = Amount(1_000_001);
+        assert!(!Ppm(800_000).reached(Amount(800_000), limit));
+        assert!(Ppm(800_000).reached(Amount(800_001), limit));
+        assert!(Ppm::ONE.reached(Amount(i128::MAX), Amount(i128::MAX)));
+        assert_eq!((Ppm(800_000).to_string(), Ppm::ONE.to_string()), ("0.8".to_owned(), "1".to_owned()));
+    }
+}

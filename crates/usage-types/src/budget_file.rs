@@ -1,0 +1,296 @@
+//! The budgets file: YAML as people write it, read into a [`BudgetSet`] or refused as a whole with line, column and field.
+//!
+//! Refused as a whole, because half a policy is worse than the old one. Numbers are taken as the text that was written, so that 0.8
+//! is 800,000 parts per million and no float is between. Deliberately absent: reading the file and noticing that it changed.
+
+mod field;
+mod tree;
+
+use std::sync::Arc;
+
+use chrono_tz::{TZ_VARIANTS, Tz};
+
+use crate::budget_file::field::{Field, nearest};
+use crate::{
+    AlertRule, Amount, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Every, Limit, Measure, Mode,
+    Money, Pico, Ppm, Scope, TokenClass, UsageEvent, WindowSpec,
+};
+
+/// The largest file, in bytes: 1 MiB, some 5,000 budgets.
+const FILE_BYTES_MAX: usize = 1024 * 1024;
+/// The longest id, in bytes.
+const ID_BYTES_MAX: usize = 128;
+/// The largest limit of a count: 10¹⁸ fits every signed 64-bit column and is a million times the world's daily tokens.
+const COUNT_MAX: i128 = 1_000_000_000_000_000_000;
+/// The largest limit of compute time: five million hours, which unsigned 64 bits of nanoseconds still hold.
+const COMPUTE_HOURS_MAX: i128 = 5_000_000;
+/// The largest limit of a cost: 10¹⁵ units of the currency.
+const COST_MAX: i128 = 1_000_000_000_000_000 * Pico::ONE.0;
+/// The largest threshold: ten times the limit.
+const THRESHOLD_MAX: i128 = 10 * Pico::ONE.0;
+/// The most thresholds of one budget: each is a mail.
+const THRESHOLDS_MAX: usize = 20;
+/// The most addresses of one budget.
+const ADDRESSES_MAX: usize = 100;
+/// The longest mail address, in bytes. Source: RFC 5321, 4.5.3.1.3, less the angle brackets.
+const ADDRESS_BYTES_MAX: usize = 254;
+
+const NS_PER_SECOND: i128 = 1_000_000_000;
+const SECONDS_PER_HOUR: i128 = 3_600;
+
+impl BudgetSet {
+    /// Reads a budgets file. One that is empty, or whose list is, holds no budgets.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its line, column and field. Nothing of the file is to be used then.
+    pub fn from_yaml(text: &str) -> Result<Self, BudgetError> {
+        if text.len() > FILE_BYTES_MAX {
+            let message = format!("{} bytes are more than the {FILE_BYTES_MAX} of a budgets file", text.len());
+            return Err(BudgetError { line: 0, column: 0, field: String::new(), message });
+        }
+        let mut set = Self::default();
+        let Some(root) = tree::parse(text)? else { return Ok(set) };
+        let file = Field { node: &root, path: String::new() }.members(&["budgets"], "`budgets:` and a list")?;
+        let Some(list) = file.get("budgets") else { return Ok(set) };
+        let mut lines = std::collections::HashMap::new();
+        for field in list.list("a list of budgets, each starting with `- id: NAME`")? {
+            let (id, budget) = budget(&field)?;
+            let line = id.node.place.line();
+            if let Some(first) = lines.insert(Arc::clone(&budget.id), line) {
+                return Err(id.error(format!("the id `{}` is already used in line {first}; choose another", budget.id)));
+            }
+            set.budgets.insert(Arc::clone(&budget.id), Arc::new(budget));
+        }
+        Ok(set)
+    }
+}
+
+/// One budget, and the field of its id.
+fn budget<'n>(field: &Field<'n>) -> Result<(Field<'n>, Budget), BudgetError> {
+    let known = ["id", "match", "per", "window", "limit", "mode", "alerts", "http_status"];
+    let members = field.members(&known, "`id`, `window` and `limit`")?;
+    let id = members.required("id", "a name of its own, like `id: support-daily`")?;
+    let matches = members.get("match").map_or(Ok(Scope::default()), |field| scope(&field))?;
+    let per = members.get("per").map_or(Ok(DimensionSet::default()), |field| dimensions(&field, &matches))?;
+    let window = window(&members.required("window", "it like `window: { every: day, zone: Europe/Berlin }`")?)?;
+    let limit = limit(&members.required("limit", "it like `limit: { tokens: 1000000 }`")?)?;
+    let budget = Budget {
+        id: budget_id(&id)?,
+        matches,
+        per,
+        window,
+        limit,
+        mode: members.get("mode").map_or(Ok(Mode::default()), |field| mode(&field))?,
+        alerts: members.get("alerts").map_or(Ok(AlertRule::default()), |field| alerts(&field))?,
+        http_status: members.get("http_status").map_or(Ok(window.every.default_status()), |field| status(&field))?,
+    };
+    Ok((id, budget))
+}
+
+fn budget_id(field: &Field<'_>) -> Result<BudgetId, BudgetError> {
+    let text = field.text("a name like support-daily")?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > ID_BYTES_MAX || !text.bytes().all(is_plain) {
+        let message =
+            format!("{text:?} is no id; use letters, digits, `-`, `_` and `.`, at most {ID_BYTES_MAX} of them");
+        return Err(field.error(message));
+    }
+    Ok(text.into())
+}
+
+fn scope(field: &Field<'_>) -> Result<Scope, BudgetError> {
+    let names = Dimension::ALL.map(Dimension::name);
+    let members = field.members(&names, "it like `match: { namespace: support }`")?;
+    let mut values = Vec::new();
+    for (name, field) in members.iter() {
+        let value = field.text("one value; for several write a budget for each")?;
+        if value.is_empty() || value.len() > UsageEvent::TEXT_BYTES_MAX || value.chars().any(char::is_control) {
+            let max = UsageEvent::TEXT_BYTES_MAX;
+            return Err(
+                field.error(format!("no event has this value; write 1 to {max} bytes without control characters"))
+            );
+        }
+        let dimension = name.parse().map_err(|message: String| field.error(message))?;
+        values.push((dimension, value));
+    }
+    Ok(Scope::new(values))
+}
+
+fn dimensions(field: &Field<'_>, matches: &Scope) -> Result<DimensionSet, BudgetError> {
+    let mut set = DimensionSet::default();
+    for field in field.list("a list of dimensions, like `per: [user]`")? {
+        let name = field.text("a dimension, like user")?;
+        let dimension: Dimension = name.parse().map_err(|message: String| {
+            let near = nearest(name, Dimension::ALL.map(Dimension::name).into_iter());
+            field.error(near.map_or(message, |near| format!("{name:?} is no dimension; did you mean `{near}`?")))
+        })?;
+        if matches.get(dimension).is_some() {
+            return Err(
+                field.error(format!("`{dimension}` is fixed by `match` already; take it out of one of the two"))
+            );
+        }
+        if set.contains(dimension) {
+            return Err(field.error(format!("`{dimension}` is there twice; keep one of them")));
+        }
+        set.insert(dimension);
+    }
+    Ok(set)
+}
+
+fn window(field: &Field<'_>) -> Result<WindowSpec, BudgetError> {
+    let members = field.members(&["every", "zone"], "it like `window: { every: day, zone: Europe/Berlin }`")?;
+    let every = members.required("every", "it like `every: day`")?;
+    let every = every.text("a window like day")?.parse::<Every>().map_err(|message| every.error(message))?;
+    Ok(WindowSpec { every, zone: members.get("zone").map_or(Ok(Tz::UTC), |field| zone(&field))? })
+}
+
+fn zone(field: &Field<'_>) -> Result<Tz, BudgetError> {
+    let name = field.text("a time zone like Europe/Berlin")?;
+    name.parse().map_err(|_| {
+        let near = nearest(name, TZ_VARIANTS.iter().map(|zone| zone.name()));
+        let hint =
+            near.map_or("write one like Europe/Berlin or UTC".to_owned(), |near| format!("did you mean {near}?"));
+        field.error(format!("{name:?} is no IANA time zone; {hint}"))
+    })
+}
+
+fn limit(field: &Field<'_>) -> Result<Limit, BudgetError> {
+    let mut known = vec!["tokens", "requests", "tool_calls", "compute_hours", "compute_seconds", "cost"];
+    known.extend(TokenClass::ALL.map(TokenClass::name));
+    known.extend(TokenClass::ALL.map(TokenClass::column));
+    let members = field.members(&known, "one measure, like `limit: { tokens: 1000000 }`")?;
+    let mut given = members.iter();
+    let Some((name, first)) = given.next() else {
+        return Err(field.error("no measure is named; write one, like `limit: { tokens: 1000000 }`"));
+    };
+    if let Some((_, second)) = given.next() {
+        return Err(second.error("a budget limits one measure; write a second budget for this one"));
+    }
+    let (measure, amount) = match name {
+        "tokens" => (Measure::Tokens, count(&first)?),
+        "requests" => (Measure::Requests, count(&first)?),
+        "tool_calls" => (Measure::ToolCalls, count(&first)?),
+        "compute_hours" => (Measure::Compute, compute(&first, SECONDS_PER_HOUR)?),
+        "compute_seconds" => (Measure::Compute, compute(&first, 1)?),
+        "cost" => cost(&first)?,
+        class => (Measure::TokensOf(class.parse().map_err(|message: String| first.error(message))?), count(&first)?),
+    };
+    Ok(Limit { measure, amount: Amount(amount) })
+}
+
+fn positive(field: &Field<'_>, text: &str, amount: i128, max: i128) -> Result<i128, BudgetError> {
+    if amount <= 0 {
+        return Err(
+            field.error(format!("a limit is more than zero, and {text} is not; to turn a budget off take it out"))
+        );
+    }
+    if amount > max {
+        return Err(field.error(format!("{text} is more than any budget needs; look for a digit too many")));
+    }
+    Ok(amount)
+}
+
+fn count(field: &Field<'_>) -> Result<i128, BudgetError> {
+    let text = field.text("a whole number, like 1000000")?;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(field.error(format!("{text:?} is no whole number; write digits only, like 1000000")));
+    }
+    // More digits than 128 bits hold are too many in any case.
+    positive(field, text, text.parse().unwrap_or(i128::MAX), COUNT_MAX)
+}
+
+fn compute(field: &Field<'_>, seconds_per_unit: i128) -> Result<i128, BudgetError> {
+    let text = field.text("a number, like 12.5")?;
+    let units: Pico = text.parse().map_err(|error: crate::UnitError| field.error(error.to_string()))?;
+    let max = COMPUTE_HOURS_MAX * SECONDS_PER_HOUR / seconds_per_unit * Pico::ONE.0;
+    let units = positive(field, text, units.0, max)?;
+    let nanoseconds = units * seconds_per_unit * NS_PER_SECOND;
+    if nanoseconds % Pico::ONE.0 != 0 {
+        return Err(field.error(format!("{text} is finer than a nanosecond; write fewer digits")));
+    }
+    Ok(nanoseconds / Pico::ONE.0)
+}
+
+fn cost(field: &Field<'_>) -> Result<(Measure, i128), BudgetError> {
+    let text = field.text("an amount with its currency, like \"500.00 USD\"")?;
+    let money: Money = text.parse().map_err(|error: crate::UnitError| field.error(error.to_string()))?;
+    Ok((Measure::Cost(money.currency), positive(field, text, money.amount.0, COST_MAX)?))
+}
+
+fn mode(field: &Field<'_>) -> Result<Mode, BudgetError> {
+    match field.text("hard or soft")? {
+        "hard" => Ok(Mode::Hard),
+        "soft" => Ok(Mode::Soft),
+        "shadow" => {
+            Err(field.error("the mode `shadow` is not available yet; use `soft`, which alerts and does not block"))
+        }
+        other => Err(field.error(format!("{other:?} is no mode; use hard or soft"))),
+    }
+}
+
+fn alerts(field: &Field<'_>) -> Result<AlertRule, BudgetError> {
+    let members = field.members(&["at", "to"], "it like `alerts: { at: [0.8, 1.0], to: [lead@example.com] }`")?;
+    let mut rule = AlertRule::default();
+    if let Some(field) = members.get("at") {
+        let fields = bounded(&field, "a list of fractions, like [0.8, 1.0]", THRESHOLDS_MAX)?;
+        rule.at = fields.iter().map(threshold).collect::<Result<_, _>>()?;
+        rule.at.sort_unstable();
+        rule.at.dedup();
+    }
+    if let Some(field) = members.get("to") {
+        let fields = bounded(&field, "a list of mail addresses, like [lead@example.com]", ADDRESSES_MAX)?;
+        rule.to = fields.iter().map(address).collect::<Result<_, _>>()?;
+    }
+    Ok(rule)
+}
+
+fn bounded<'n>(field: &Field<'n>, like: &str, max: usize) -> Result<Vec<Field<'n>>, BudgetError> {
+    let fields = field.list(like)?;
+    match fields.get(max) {
+        Some(extra) => Err(extra.error(format!("there are more than {max}; keep fewer"))),
+        None => Ok(fields),
+    }
+}
+
+fn threshold(field: &Field<'_>) -> Result<Ppm, BudgetError> {
+    let text = field.text("a fraction of the limit, like 0.8")?;
+    let share: Pico = text.parse().map_err(|_| {
+        field.error(format!(
+            "{text:?} is no fraction of the limit; write 0.8 for 80 %, with at most six digits after the point"
+        ))
+    })?;
+    if share.0 <= 0 || share.0 > THRESHOLD_MAX {
+        return Err(field.error(format!("{text} is not above 0 and up to 10; write 0.8 for 80 % of the limit")));
+    }
+    let per_million = Pico::ONE.0 / i128::from(Ppm::ONE.0);
+    match u32::try_from(share.0 / per_million) {
+        Ok(ppm) if share.0 % per_million == 0 => Ok(Ppm(ppm)),
+        _ => Err(field.error(format!("{text} has more than six digits after the point; round it"))),
+    }
+}
+
+/// A look that catches slips of the pen; whether the address exists only a mail to it can tell.
+fn address(field: &Field<'_>) -> Result<String, BudgetError> {
+    let text = field.text("a mail address, like lead@example.com")?;
+    let is_wrong = |c: char| c.is_control() || c.is_whitespace() || "<>(),;:\\\"[]".contains(c);
+    let is_address = text.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty()
+            && !domain.is_empty()
+            && !domain.contains('@')
+            && !domain.starts_with('.')
+            && !domain.ends_with('.')
+    });
+    if !is_address || text.contains(is_wrong) || text.len() > ADDRESS_BYTES_MAX {
+        return Err(field.error(format!("{text:?} is no mail address; write it like lead@example.com, without a name")));
+    }
+    Ok(text.to_owned())
+}
+
+fn status(field: &Field<'_>) -> Result<u16, BudgetError> {
+    match field.text("403 or 429")? {
+        "403" => Ok(403),
+        "429" => Ok(429),
+        other => Err(field.error(format!("{other:?} is no status of a block; use 403 or 429"))),
+    }
+}

@@ -1,0 +1,227 @@
+//! What the core publishes: decisions to block or allow, and alerts.
+
+use std::fmt;
+
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use crate::{Currency, Dimension, Every, Ppm, Scope, TimeUs};
+
+/// One window: half-open, `[start, end)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Window {
+    /// Its first instant.
+    pub start: TimeUs,
+    /// The first instant after it.
+    pub end: TimeUs,
+    /// The time zone in which its bounds lie.
+    pub zone: Tz,
+}
+
+impl Window {
+    /// Whether the instant is in it.
+    #[must_use]
+    pub fn contains(&self, time: TimeUs) -> bool {
+        self.start <= time && time < self.end
+    }
+}
+
+/// Whether a scope may spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionState {
+    /// It may not.
+    Blocked,
+    /// It may.
+    Allowed,
+}
+
+/// Why: for programs. A block names the narrowest dimension of the scope; what is allowed again says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReasonCode {
+    /// The quota of a scope is used up: `NAMESPACE_QUOTA_EXCEEDED`, `TEAM_QUOTA_EXCEEDED`, …
+    QuotaExceeded(Dimension),
+    /// The quota of everything is used up: `GLOBAL_QUOTA_EXCEEDED`.
+    GlobalQuotaExceeded,
+    /// Within its quota (again): the window turned, the limit was raised, or the balance was corrected.
+    WithinQuota,
+    /// The budget is gone, or blocks no longer.
+    BudgetRemoved,
+}
+
+impl ReasonCode {
+    /// The reason of a block by a budget with this narrowest dimension.
+    #[must_use]
+    pub const fn exceeded(narrowest: Option<Dimension>) -> Self {
+        match narrowest {
+            Some(dimension) => Self::QuotaExceeded(dimension),
+            None => Self::GlobalQuotaExceeded,
+        }
+    }
+}
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::QuotaExceeded(dimension) => write!(f, "{}_QUOTA_EXCEEDED", dimension.name().to_ascii_uppercase()),
+            Self::GlobalQuotaExceeded => f.write_str("GLOBAL_QUOTA_EXCEEDED"),
+            Self::WithinQuota => f.write_str("WITHIN_QUOTA"),
+            Self::BudgetRemoved => f.write_str("BUDGET_REMOVED"),
+        }
+    }
+}
+
+impl std::str::FromStr for ReasonCode {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "GLOBAL_QUOTA_EXCEEDED" => Ok(Self::GlobalQuotaExceeded),
+            "WITHIN_QUOTA" => Ok(Self::WithinQuota),
+            "BUDGET_REMOVED" => Ok(Self::BudgetRemoved),
+            _ => text
+                .strip_suffix("_QUOTA_EXCEEDED")
+                .and_then(|dimension| dimension.to_ascii_lowercase().parse().ok())
+                .map(Self::QuotaExceeded)
+                .ok_or_else(|| format!("`{text}` is no reason code")),
+        }
+    }
+}
+
+impl Serialize for ReasonCode {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ReasonCode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// One decision: the latest per key is in force until `expires_at`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The budget that decided.
+    pub budget: String,
+    /// For whom.
+    pub scope: Scope,
+    /// Blocked or allowed.
+    pub state: DecisionState,
+    /// Why.
+    pub reason_code: ReasonCode,
+    /// What a gateway answers: 403 or 429 where blocked, 200 where allowed.
+    pub http_status: u16,
+    /// Of what: [`crate::Measure::name`].
+    pub measure: String,
+    /// The currency of a cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    /// The limit, as text in units of the measure.
+    pub limit: String,
+    /// The balance when this was decided, likewise. It goes on growing while requests in flight finish.
+    pub used: String,
+    /// Counts the decisions of one key, from 1.
+    pub seq: u64,
+    /// The window that it belongs to.
+    pub window: Window,
+    /// When it was decided, by the worker's clock.
+    pub decided_at: TimeUs,
+    /// When it ends by itself: the end of the window.
+    pub expires_at: TimeUs,
+}
+
+impl Decision {
+    /// The key on the compacted topic.
+    #[must_use]
+    pub fn key(&self) -> String {
+        decision_key(&self.budget, &self.scope)
+    }
+}
+
+/// The key of a decision: `budget|scope`, in the canonical text of [`Scope`]. A budget's id holds no `|`.
+#[must_use]
+pub fn decision_key(budget: &str, scope: &Scope) -> String {
+    format!("{budget}|{scope}")
+}
+
+/// One alert: a balance has reached a threshold of its budget. Mailed once for each id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// [`alert_id`]: also the key on the compacted topic.
+    pub id: String,
+    /// The budget.
+    pub budget: String,
+    /// Whose balance.
+    pub scope: Scope,
+    /// Over which window.
+    pub window: Window,
+    /// How long the window is, like `day`.
+    pub every: String,
+    /// The threshold as a fraction, like `0.8`.
+    pub threshold: String,
+    /// Of what: [`crate::Measure::name`].
+    pub measure: String,
+    /// The currency of a cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    /// The limit, as text in units of the measure.
+    pub limit: String,
+    /// The balance when the alert was raised, likewise.
+    pub used: String,
+    /// Used per hour over the window so far, likewise (rounded down).
+    pub burn_per_hour: String,
+    /// When the limit is reached at that rate; `None` where it is reached already or not within the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhausted_at: Option<TimeUs>,
+    /// Whether reaching the limit blocks: `hard` or `soft`.
+    pub mode: String,
+    /// When it was raised, by the worker's clock.
+    pub raised_at: TimeUs,
+    /// Whom to mail.
+    pub to: Vec<String>,
+}
+
+/// The id of an alert: a function of budget, scope, window and threshold alone, so that raising it twice is raising it once.
+/// The window is named by its kind and start.
+#[must_use]
+pub fn alert_id(budget: &str, scope: &Scope, every: Every, window_start: TimeUs, threshold: Ppm) -> String {
+    format!("{budget}|{scope}|{}|{window_start}|{threshold}", every.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_has_the_contracts_json() {
+        let decision = Decision {
+            budget: "support-daily".into(),
+            scope: Scope::new([(Dimension::Namespace, "support")]),
+            state: DecisionState::Blocked,
+            reason_code: ReasonCode::exceeded(Some(Dimension::Namespace)),
+            http_status: 403,
+            measure: "tokens".into(),
+            currency: None,
+            limit: "1000000".into(),
+            used: "1000450".into(),
+            seq: 17,
+            window: Window { start: TimeUs(0), end: TimeUs(TimeUs::DAY), zone: chrono_tz::Europe::Berlin },
+            decided_at: TimeUs(1),
+            expires_at: TimeUs(TimeUs::DAY),
+        };
+        let json = serde_json::to_string(&decision).unwrap();
+        assert_eq!(
+            json,
+            concat!(
+                r#"{"budget":"support-daily","scope":{"namespace":"support"},"state":"blocked","#,
+                r#""reason_code":"NAMESPACE_QUOTA_EXCEEDED","http_status":403,"measure":"tokens","limit":"1000000","#,
+                r#""used":"1000450","seq":17,"window":{"start":"1970-01-01T00:00:00Z","end":"1970-01-02T00:00:00Z","#,
+                r#""zone":"Europe/Berlin"},"decided_at":"1970-01-01T00:00:00.000001Z","expires_at":"1970-01-02T00:00:00Z"}"#
+            )
+        );
+        assert_eq!(serde_json::from_str::<Decision>(&json).unwrap(), decision);
+        assert_eq!(decision.key(), "support-daily|namespace=support");
+    }
+}

@@ -1,0 +1,30 @@
+//! The vocabulary that every crate of Outlay shares: units, dimensions, events, budgets, decisions.
+//!
+//! Holds here: money is an integer of pico-units, time is an integer of microseconds, every token is in exactly one class,
+//! and each text form (JSON, YAML, the key of a compacted topic) of these types is written in one place only.
+//! Deliberately absent: I/O, async, clocks, wire formats other than our own ([`usage-intake`] reads those), and any rule
+//! that changes a balance ([`budget-core`] has all of them).
+//!
+//! [`usage-intake`]: https://docs.rs/usage-intake
+//! [`budget-core`]: https://docs.rs/budget-core
+
+mod budget;
+mod budget_file;
+mod decision;
+mod dimension;
+mod event;
+mod measure;
+mod partition;
+mod reject;
+mod time;
+mod units;
+
+pub use budget::{AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Every, Limit, Mode, Ppm, WindowSpec};
+pub use decision::{Alert, Decision, DecisionState, ReasonCode, Window, alert_id, decision_key};
+pub use dimension::{Dimension, DimensionSet, Dimensions, Scope};
+pub use event::{Cost, CostOrigin, EventPosition, Role, TokenClass, Tokens, UsageEvent};
+pub use measure::{Amount, Measure};
+pub use partition::canonical_key;
+pub use reject::{RejectCode, Rejection};
+pub use time::TimeUs;
+pub use units::{ComputeNs, Currency, Money, Pico, UnitError};
