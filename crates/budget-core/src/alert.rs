@@ -1,0 +1,170 @@
+//! Alerts: a balance has reached a threshold of its budget.
+//!
+//! Holds here: one alert for an id, whatever restarts in between, as long as the ids that were published are loaded.
+//! An ended window alerts too (the process may have been down when it ended, events may come late), but a budget that is new
+//! or changed does not report on windows that were over before: see [`Alerts::may_raise`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use usage_types::{Alert, Amount, Budget, Ppm, Scope, TimeUs, Window, alert_id};
+
+use crate::balance::Balance;
+use crate::budgets::{BudgetState, Since};
+use crate::ledger::Ledger;
+
+/// How far before the last event that it knew a restarted core reports on windows that had ended: far more than passes between
+/// folding an event and publishing its alert, and little enough not to dig up what a budget never reported on.
+const LOOKBACK_US: i64 = TimeUs::HOUR;
+/// How far append times of different partitions may be apart, for a budget that comes while events flow.
+const SKEW_US: i64 = TimeUs::MINUTE;
+
+/// Which alerts were raised.
+#[derive(Debug, Default)]
+pub(crate) struct Alerts {
+    /// By id, with the end of the window, after which it can be forgotten.
+    raised: HashMap<String, TimeUs>,
+    /// Raised, but not published: to be raised again as they are.
+    again: BTreeMap<String, Alert>,
+}
+
+impl Alerts {
+    pub(crate) fn load(&mut self, id: String, window_end: TimeUs) {
+        self.raised.insert(id, window_end);
+    }
+
+    pub(crate) fn retract(&mut self, alert: &Alert) {
+        self.again.insert(alert.id.clone(), alert.clone());
+    }
+
+    /// Takes those that have to be raised again.
+    pub(crate) fn take_again(&mut self) -> BTreeMap<String, Alert> {
+        std::mem::take(&mut self.again)
+    }
+
+    pub(crate) fn forget_ended(&mut self, floor: TimeUs) {
+        self.raised.retain(|_, end| *end > floor);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.raised.len()
+    }
+
+    /// Raises what a balance has reached.
+    pub(crate) fn judge(
+        &mut self,
+        ledger: &mut Ledger,
+        balance_at: u32,
+        state: &BudgetState,
+        restored_until: Option<TimeUs>,
+        now: TimeUs,
+        raised: &mut BTreeMap<String, Alert>,
+    ) {
+        let budget = &state.budget;
+        let balance = ledger.balances.get(balance_at);
+        let window = ledger.windows.get(balance.window).window;
+        let used = balance.amount(budget.limit.measure);
+        let done = balance.flags.thresholds();
+        let reached = budget.alerts.at.iter().take_while(|at| at.reached(used, budget.limit.amount)).count();
+        if reached <= done || !Self::may_raise(state.since, restored_until, balance, window) {
+            return;
+        }
+        let scope = ledger.scope_of(balance_at);
+        for threshold in &budget.alerts.at[done..reached] {
+            let id = alert_id(&budget.id, &scope, budget.window.every, window.start, *threshold);
+            if !self.raised.contains_key(&id) {
+                self.raised.insert(id.clone(), window.end);
+                raised.insert(id.clone(), alert(id, budget, &scope, window, *threshold, used, now));
+            }
+        }
+        ledger.balances.get_mut(balance_at).flags.set_thresholds(reached);
+    }
+
+    fn may_raise(since: Since, restored_until: Option<TimeUs>, balance: &Balance, window: Window) -> bool {
+        let since = match since {
+            Since::At(time) => time.plus_us(-SKEW_US),
+            Since::Start => match restored_until {
+                Some(time) => time.plus_us(-LOOKBACK_US),
+                None => return true,
+            },
+        };
+        // An event of this second may have come at its end.
+        window.end > since || (i64::from(balance.touched_s) + 1) * TimeUs::SECOND > since.0
+    }
+}
+
+fn alert(
+    id: String,
+    budget: &Budget,
+    scope: &Scope,
+    window: Window,
+    threshold: Ppm,
+    used: Amount,
+    now: TimeUs,
+) -> Alert {
+    let measure = budget.limit.measure;
+    let (burn_per_hour, exhausted_at) = projection(used, budget.limit.amount, window, now);
+    Alert {
+        id,
+        budget: budget.id.to_string(),
+        scope: scope.clone(),
+        window,
+        every: budget.window.every.name().to_owned(),
+        threshold: threshold.to_string(),
+        measure: measure.name().to_owned(),
+        currency: measure.currency(),
+        limit: measure.format(budget.limit.amount),
+        used: measure.format(used),
+        burn_per_hour: measure.format(burn_per_hour),
+        exhausted_at,
+        mode: budget.mode.name().to_owned(),
+        raised_at: now,
+        to: budget.alerts.to.clone(),
+    }
+}
+
+/// Used per hour over the part of the window that has passed (at least a second), and when the rest of the limit is used up
+/// at that rate, if that is before the window ends.
+fn projection(used: Amount, limit: Amount, window: Window, now: TimeUs) -> (Amount, Option<TimeUs>) {
+    let until = now.0.min(window.end.0);
+    let elapsed_us = i128::from((until - window.start.0).max(TimeUs::SECOND));
+    let per_hour = scaled(used.0, i128::from(TimeUs::HOUR), elapsed_us);
+    let left = limit.0.saturating_sub(used.0);
+    if left <= 0 || used.0 <= 0 {
+        return (Amount(per_hour), None);
+    }
+    let exhausted_at =
+        i64::try_from(scaled(left, elapsed_us, used.0)).ok().map(|left_us| TimeUs(until).plus_us(left_us));
+    (Amount(per_hour), exhausted_at.filter(|at| *at < window.end && now < window.end))
+}
+
+/// `value × by / per`, rounded down; divided first where the product would not fit.
+fn scaled(value: i128, by: i128, per: i128) -> i128 {
+    value.checked_mul(by).map_or_else(|| (value / per).saturating_mul(by), |product| product.div_euclid(per))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day() -> Window {
+        Window { start: TimeUs(0), end: TimeUs(TimeUs::DAY), zone: chrono_tz::UTC }
+    }
+
+    #[test]
+    fn a_projection_goes_on_at_the_rate_so_far() {
+        let six = TimeUs(6 * TimeUs::HOUR);
+        let at = |hours: i64| Some(TimeUs(hours * TimeUs::HOUR));
+        assert_eq!(projection(Amount(600), Amount(1_000), day(), six), (Amount(100), at(10)));
+        // Not within the window, used up already, over.
+        assert_eq!(projection(Amount(600), Amount(3_000), day(), six), (Amount(100), None));
+        assert_eq!(projection(Amount(600), Amount(600), day(), six), (Amount(100), None));
+        assert_eq!(projection(Amount(480), Amount(500), day(), TimeUs(TimeUs::DAY)), (Amount(20), None));
+    }
+
+    #[test]
+    fn a_projection_of_an_amount_at_the_end_of_its_range_does_not_overflow() {
+        let (per_hour, at) = projection(Amount(i128::MAX / 2), Amount(i128::MAX), day(), TimeUs(TimeUs::HOUR));
+        assert!(per_hour.0 > 0);
+        assert!(at.is_some_and(|at| at.0 > TimeUs::HOUR));
+    }
+}

@@ -1,0 +1,208 @@
+//! One balance: what a scope has used in a window.
+//!
+//! Holds here: sums never wrap. One that would not fit stays at the end of its range and the balance says so. Sums are signed: rows
+//! are folded in any order when the lake is read back, so a reversal may come before the row that it takes back.
+//! 128 bytes, two cache lines; money of a second currency is rare and lives in a box.
+
+use usage_types::{Amount, ComputeNs, Currency, Measure, Money, Pico, TokenClass, Tokens};
+
+use crate::intern::ScopeId;
+use crate::slab::NONE;
+
+/// What one event adds to each of its balances, or takes back from them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage<'a> {
+    /// Whether it is taken back.
+    pub(crate) reversal: bool,
+    pub(crate) tokens: &'a Tokens,
+    pub(crate) requests: u64,
+    pub(crate) tool_calls: u64,
+    pub(crate) compute: ComputeNs,
+    pub(crate) cost: Option<(Pico, Currency)>,
+    /// When the log took it, in whole seconds since the epoch.
+    pub(crate) append_s: u32,
+}
+
+/// What a scope has used in a window. Aligned, or it would lie on three cache lines.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+pub(crate) struct Balance {
+    pub(crate) scope: ScopeId,
+    pub(crate) window: u32,
+    /// The next balance of the same window.
+    pub(crate) next: u32,
+    /// The newest append time of an event in it.
+    pub(crate) touched_s: u32,
+    requests: i64,
+    tokens: [i64; TokenClass::COUNT],
+    tool_calls: i64,
+    compute_ns: i64,
+    /// Events without a cost.
+    unpriced: i64,
+    cost_pico: i128,
+    currency: Option<Currency>,
+    pub(crate) flags: Flags,
+    #[expect(clippy::box_collection, reason = "a third of the size of a list, and nearly always absent")]
+    others: Option<Box<Vec<Money>>>,
+}
+
+// The figure of bytes per balance rests on it.
+const _: () = assert!(size_of::<Balance>() == 128);
+
+/// What is known about a balance besides its sums.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    /// It is in the list of balances to look at.
+    pub(crate) const DIRTY: u8 = 1;
+    /// The block of this window by the present budget is published.
+    pub(crate) const BLOCK_PUBLISHED: u8 = 2;
+    /// A sum has reached the end of its range.
+    pub(crate) const SATURATED: u8 = 4;
+    /// Above these bits: how many thresholds of the present budget are settled.
+    const THRESHOLDS_SHIFT: u32 = 3;
+    const THRESHOLDS_MAX: usize = 31;
+
+    pub(crate) fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    pub(crate) fn set(&mut self, flag: u8, on: bool) {
+        if on { self.0 |= flag } else { self.0 &= !flag }
+    }
+
+    /// How many thresholds, from the lowest, need no look any more.
+    pub(crate) fn thresholds(self) -> usize {
+        usize::from(self.0 >> Self::THRESHOLDS_SHIFT)
+    }
+
+    /// Beyond 31 the others are simply looked at each time.
+    pub(crate) fn set_thresholds(&mut self, count: usize) {
+        let low = self.0 & ((1 << Self::THRESHOLDS_SHIFT) - 1);
+        self.0 = low | ((count.min(Self::THRESHOLDS_MAX) as u8) << Self::THRESHOLDS_SHIFT);
+    }
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Self::new(NONE, NONE, NONE)
+    }
+}
+
+impl Balance {
+    pub(crate) fn new(scope: ScopeId, window: u32, next: u32) -> Self {
+        Self {
+            scope,
+            window,
+            next,
+            touched_s: 0,
+            requests: 0,
+            tokens: [0; TokenClass::COUNT],
+            tool_calls: 0,
+            compute_ns: 0,
+            unpriced: 0,
+            cost_pico: 0,
+            currency: None,
+            flags: Flags::default(),
+            others: None,
+        }
+    }
+
+    /// Reads ahead both of its cache lines.
+    pub(crate) fn touch(&self) -> u32 {
+        // The compiler orders fields by alignment: money first, flags last.
+        (self.cost_pico as u32) ^ u32::from(self.flags.0)
+    }
+
+    /// Adds an event, or takes it back. Whether every sum fitted.
+    pub(crate) fn add(&mut self, usage: &Usage<'_>) -> bool {
+        let mut fits = true;
+        let mut sum = |into: &mut i64, count: u64| {
+            let delta = i64::try_from(count).map(|count| if usage.reversal { -count } else { count });
+            let sum = delta.ok().and_then(|delta| into.checked_add(delta));
+            *into = sum.unwrap_or(if usage.reversal { i64::MIN } else { i64::MAX });
+            fits &= sum.is_some();
+        };
+        for (into, class) in self.tokens.iter_mut().zip(TokenClass::ALL) {
+            sum(into, usage.tokens.get(class));
+        }
+        sum(&mut self.requests, usage.requests);
+        sum(&mut self.tool_calls, usage.tool_calls);
+        sum(&mut self.compute_ns, usage.compute.0);
+        sum(&mut self.unpriced, u64::from(usage.cost.is_none()));
+        self.touched_s = self.touched_s.max(usage.append_s);
+        if let Some((amount, currency)) = usage.cost {
+            fits &= self.add_cost(if usage.reversal { Pico(-amount.0) } else { amount }, currency);
+        }
+        if !fits {
+            self.flags.set(Flags::SATURATED, true);
+        }
+        fits
+    }
+
+    fn add_cost(&mut self, amount: Pico, currency: Currency) -> bool {
+        let into = if *self.currency.get_or_insert(currency) == currency {
+            &mut self.cost_pico
+        } else {
+            let others = self.others.get_or_insert_default();
+            let at = others.iter().position(|money| money.currency == currency).unwrap_or_else(|| {
+                others.push(Money { amount: Pico(0), currency });
+                others.len() - 1
+            });
+            &mut others[at].amount.0
+        };
+        // The end of the range is the lake's decimal, which is narrower than 128 bits.
+        let sum = Pico(*into).checked_add(amount);
+        *into = sum.map_or(if amount.0 < 0 { -Pico::MAX.0 } else { Pico::MAX.0 }, |sum| sum.0);
+        sum.is_some()
+    }
+
+    /// The sums of money, by currency.
+    pub(crate) fn costs(&self) -> Vec<Money> {
+        let mut costs: Vec<Money> = self
+            .currency
+            .map(|currency| Money { amount: Pico(self.cost_pico), currency })
+            .into_iter()
+            .chain(self.others.iter().flat_map(|others| others.iter().copied()))
+            .collect();
+        costs.sort_unstable_by_key(|money| money.currency);
+        costs
+    }
+
+    /// How much of a measure. Below zero only while not all rows are folded, or where money was given back.
+    pub(crate) fn amount(&self, measure: Measure) -> Amount {
+        Amount(match measure {
+            Measure::Tokens => self.tokens.iter().map(|tokens| i128::from(*tokens)).sum(),
+            Measure::TokensOf(class) => i128::from(self.tokens[class as usize]),
+            Measure::Requests => i128::from(self.requests),
+            Measure::ToolCalls => i128::from(self.tool_calls),
+            Measure::Compute => i128::from(self.compute_ns),
+            Measure::Cost(currency) if self.currency == Some(currency) => self.cost_pico,
+            Measure::Cost(currency) => self
+                .others
+                .iter()
+                .flat_map(|others| others.iter())
+                .find(|money| money.currency == currency)
+                .map_or(0, |money| money.amount.0),
+        })
+    }
+
+    /// Tokens by class, for people: a count that waits for its rows shows as 0.
+    pub(crate) fn tokens(&self) -> Tokens {
+        let mut tokens = Tokens::default();
+        for (count, class) in self.tokens.iter().zip(TokenClass::ALL) {
+            *tokens.get_mut(class) = shown(*count);
+        }
+        tokens
+    }
+
+    /// Requests, tool calls, compute time in nanoseconds and events without a cost, for people.
+    pub(crate) fn counts(&self) -> [u64; 4] {
+        [self.requests, self.tool_calls, self.compute_ns, self.unpriced].map(shown)
+    }
+}
+
+fn shown(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}

@@ -1,0 +1,179 @@
+//! The budgets in force, and how a new one comes by its history.
+//!
+//! A budget's balances depend on whom it matches, what it splits by and over which window, and on nothing else: a new
+//! limit, mode, threshold or recipient leaves them as they are. Where they do change, the budget gets a new tracker and is
+//! **warming** until the shell has read its history: it counts new events at once, and decides and alerts nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use usage_types::{Budget, BudgetId, BudgetSet, DimensionSet, Scope, TimeUs};
+
+use crate::ledger::Ledger;
+use crate::window::window_at;
+
+/// Asks the shell for a budget's history: every accepted row with `time` at or after `from` that `scope` and
+/// `dimensions` admit, up to what had been folded when the budget was set. Rows beyond these are ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryRequest {
+    /// Whose.
+    pub budget: BudgetId,
+    /// Which of its histories: an answer to an older request is ignored.
+    pub generation: u64,
+    /// Effective time of the first row that is needed.
+    pub from: TimeUs,
+    /// The values that a row must have.
+    pub matches: Scope,
+    /// The dimensions that a row must name: those of `matches` and those that the budget splits by.
+    pub dimensions: DimensionSet,
+}
+
+/// From when on balances of ended windows still raise alerts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Since {
+    /// It was there when the core started.
+    Start,
+    /// It came or changed later.
+    At(TimeUs),
+}
+
+/// A budget in force.
+#[derive(Debug)]
+pub(crate) struct BudgetState {
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) tracker: u32,
+    /// The generation of the history that it waits for.
+    pub(crate) warming: Option<u64>,
+    pub(crate) since: Since,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Budgets {
+    slots: Vec<Option<BudgetState>>,
+    by_id: BTreeMap<BudgetId, u32>,
+    generation: u64,
+}
+
+/// What changed, for those who decide and alert.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) requests: Vec<HistoryRequest>,
+    /// Budgets whose published decisions need another look.
+    pub(crate) recheck: Vec<BudgetId>,
+}
+
+impl Budgets {
+    pub(crate) fn slot(&self, slot: u32) -> Option<&BudgetState> {
+        self.slots.get(slot as usize).and_then(Option::as_ref)
+    }
+
+    pub(crate) fn by_id(&self, id: &str) -> Option<&BudgetState> {
+        self.by_id.get(id).and_then(|slot| self.slot(*slot))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &BudgetState> {
+        self.by_id.values().filter_map(|slot| self.slot(*slot))
+    }
+
+    /// Replaces them. `oldest` is the earliest time that an event still to come may have.
+    pub(crate) fn set(&mut self, set: &BudgetSet, ledger: &mut Ledger, oldest: TimeUs, since: Since) -> Changes {
+        let mut changes = Changes::default();
+        let gone: Vec<BudgetId> = self.by_id.keys().filter(|id| !set.budgets.contains_key(*id)).cloned().collect();
+        for id in gone {
+            self.remove(&id, ledger);
+            changes.recheck.push(id);
+        }
+        for (id, budget) in &set.budgets {
+            let before = self.by_id.get(id).and_then(|slot| self.slots[*slot as usize].as_mut());
+            match before {
+                Some(state) if state.budget == *budget => {}
+                Some(state) if same_balances(&state.budget, budget) => {
+                    let (tracker, warming) = (state.tracker, state.warming);
+                    (state.budget, state.since) = (Arc::clone(budget), since);
+                    if warming.is_none() {
+                        ledger.mark_all_dirty(tracker, true);
+                    }
+                    changes.recheck.push(Arc::clone(id));
+                }
+                before => {
+                    if before.is_some() {
+                        self.remove(id, ledger);
+                        changes.recheck.push(Arc::clone(id));
+                    }
+                    changes.requests.push(self.add(budget, ledger, oldest, since));
+                }
+            }
+        }
+        changes
+    }
+
+    fn add(&mut self, budget: &Arc<Budget>, ledger: &mut Ledger, oldest: TimeUs, since: Since) -> HistoryRequest {
+        self.generation += 1;
+        let from = window_at(budget.window, oldest).start;
+        let slot = self.slots.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        let slot_at = u32::try_from(slot).expect("there are fewer than four billion budgets");
+        let dims = budget.scope_dimensions();
+        let tracker = ledger.add_tracker(dims, &budget.matches, budget.window, Some(slot_at), from);
+        self.slots[slot] =
+            Some(BudgetState { budget: Arc::clone(budget), tracker, warming: Some(self.generation), since });
+        self.by_id.insert(Arc::clone(&budget.id), slot_at);
+        request(budget, self.generation, from)
+    }
+
+    fn remove(&mut self, id: &BudgetId, ledger: &mut Ledger) {
+        if let Some(state) = self.by_id.remove(id).and_then(|slot| self.slots[slot as usize].take()) {
+            ledger.remove_tracker(state.tracker);
+        }
+    }
+
+    /// The tracker that waits for this history.
+    pub(crate) fn waiting(&self, request: &HistoryRequest) -> Option<u32> {
+        self.by_id(&request.budget).filter(|state| state.warming == Some(request.generation)).map(|state| state.tracker)
+    }
+
+    /// Ends the wait. The tracker, where it was this history that it waited for.
+    pub(crate) fn finish(&mut self, request: &HistoryRequest) -> Option<u32> {
+        let tracker = self.waiting(request)?;
+        let slot = *self.by_id.get(&request.budget)?;
+        self.slots[slot as usize].as_mut()?.warming = None;
+        Some(tracker)
+    }
+
+    /// Begins a history anew, with nothing counted.
+    pub(crate) fn restart(
+        &mut self,
+        old: &HistoryRequest,
+        ledger: &mut Ledger,
+        oldest: TimeUs,
+    ) -> Option<HistoryRequest> {
+        self.waiting(old)?;
+        let state = self.by_id(&old.budget)?;
+        let (budget, since) = (Arc::clone(&state.budget), state.since);
+        self.remove(&budget.id, ledger);
+        Some(self.add(&budget, ledger, oldest, since))
+    }
+}
+
+fn request(budget: &Budget, generation: u64, from: TimeUs) -> HistoryRequest {
+    HistoryRequest {
+        budget: Arc::clone(&budget.id),
+        generation,
+        from,
+        matches: budget.matches.clone(),
+        dimensions: budget.scope_dimensions(),
+    }
+}
+
+fn same_balances(a: &Budget, b: &Budget) -> bool {
+    a.matches == b.matches && a.scope_dimensions() == b.scope_dimensions() && a.window == b.window
+}
+
+/// Whether a scope is one of a budget's.
+pub(crate) fn owns(budget: &Budget, scope: &Scope) -> bool {
+    scope.dimensions() == budget.scope_dimensions()
+        && budget.matches.iter().all(|(dim, value)| scope.get(dim) == Some(value))
+}

@@ -1,0 +1,232 @@
+//! Decisions: who may not spend any more, and who may again.
+//!
+//! Holds here: a decision is a function of the balance in the current window, compared with the last decision for its key. Nothing
+//! is decided by an event. So whatever was lost or failed is made up for by looking again, and looking again changes
+//! nothing. The sequence number of a key only rises; it rises by one, but for a decision that could not be published.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use usage_types::{Amount, Budget, Decision, DecisionState, Mode, ReasonCode, Scope, TimeUs, Window, decision_key};
+
+use crate::balance::Flags;
+use crate::budgets::{BudgetState, Budgets, owns};
+use crate::ledger::Ledger;
+
+/// The last decision for each key, and which keys need a look.
+#[derive(Debug, Default)]
+pub(crate) struct Decisions {
+    published: BTreeMap<String, Decision>,
+    /// Blocks in force, by expiry.
+    expiries: BTreeSet<(TimeUs, String)>,
+    /// Keys to look at again: loaded, or of a budget that changed.
+    recheck: BTreeSet<String>,
+    /// Keys whose last decision did not reach the log.
+    unpublished: BTreeSet<String>,
+    /// Balances of windows that have not begun: a sender's clock may be ahead of ours.
+    starts: BTreeSet<(TimeUs, u32)>,
+}
+
+/// Keys to look at, with the budget and scope of each.
+pub(crate) type Keys = BTreeMap<String, (String, Scope)>;
+
+/// What ought to be in force for a key.
+enum Verdict {
+    Blocked(Window, Amount),
+    Allowed(Window, Amount),
+    /// The budget is gone or does not block, or the scope is not one of its.
+    Removed,
+    /// Not to be decided yet.
+    Warming,
+}
+
+impl Decisions {
+    pub(crate) fn load(&mut self, decision: Decision) {
+        let key = decision.key();
+        self.recheck.insert(key.clone());
+        self.put(key, decision);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Decision> {
+        self.published.values()
+    }
+
+    pub(crate) fn blocked(&self) -> usize {
+        self.expiries.len()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.published.len()
+    }
+
+    /// Has the keys of a budget looked at again.
+    pub(crate) fn recheck_budget(&mut self, id: &str) {
+        let prefix = format!("{id}|");
+        let keys = self.published.range(prefix.clone()..).map(|(key, _)| key);
+        self.recheck.extend(keys.take_while(|key| key.starts_with(&prefix)).cloned());
+    }
+
+    /// Has a decision made again that did not reach the log, unless a newer one has been made since.
+    pub(crate) fn retract(&mut self, decision: &Decision) {
+        let key = decision.key();
+        if self.published.get(&key).is_some_and(|last| last.seq == decision.seq) {
+            self.unpublished.insert(key);
+        }
+    }
+
+    /// When a key needs a look though no event comes.
+    pub(crate) fn next_after(&self, now: TimeUs) -> Option<TimeUs> {
+        let after = now.plus_us(1);
+        let expiry = self.expiries.range((after, String::new())..).next().map(|(time, _)| *time);
+        let start = self.starts.range((after, 0)..).next().map(|(time, _)| *time);
+        expiry.into_iter().chain(start).min()
+    }
+
+    /// Balances whose windows have begun by now.
+    pub(crate) fn take_started(&mut self, now: TimeUs) -> Vec<u32> {
+        let later = self.starts.split_off(&(now.plus_us(1), 0));
+        std::mem::replace(&mut self.starts, later).into_iter().map(|(_, balance)| balance).collect()
+    }
+
+    /// Looks at a balance that changed: its key needs a look where the balance and the last decision may disagree.
+    pub(crate) fn note(&mut self, ledger: &Ledger, at: u32, state: &BudgetState, now: TimeUs, keys: &mut Keys) {
+        if state.budget.mode != Mode::Hard {
+            return;
+        }
+        let balance = ledger.balances.get(at);
+        let window = ledger.windows.get(balance.window).window;
+        let over = balance.amount(state.budget.limit.measure) >= state.budget.limit.amount;
+        if window.start > now {
+            if over {
+                self.starts.insert((window.start, at));
+            }
+        } else if window.contains(now) && over != balance.flags.has(Flags::BLOCK_PUBLISHED) {
+            let scope = ledger.scope_of(at);
+            keys.insert(decision_key(&state.budget.id, &scope), (state.budget.id.to_string(), scope));
+        }
+    }
+
+    /// Decides every key that needs it; `keys` are those that [`Decisions::note`] found.
+    pub(crate) fn decide(
+        &mut self,
+        ledger: &mut Ledger,
+        budgets: &Budgets,
+        now: TimeUs,
+        mut keys: Keys,
+    ) -> Vec<Decision> {
+        let expired = self.expiries.iter().take_while(|(time, _)| *time <= now).map(|(_, key)| key);
+        for key in expired.chain(&self.recheck).chain(&self.unpublished) {
+            if let Some(last) = self.published.get(key) {
+                keys.entry(key.clone()).or_insert_with(|| (last.budget.clone(), last.scope.clone()));
+            }
+        }
+        let mut made = Vec::new();
+        for (key, (budget_id, scope)) in keys {
+            let state = budgets.by_id(&budget_id);
+            let (verdict, balance) = verdict(ledger, state, &scope, now);
+            if matches!(verdict, Verdict::Warming) {
+                self.recheck.insert(key);
+                continue;
+            }
+            self.recheck.remove(&key);
+            let forced = self.unpublished.remove(&key);
+            let last = self.published.get(&key);
+            if let Some(balance) = balance {
+                let blocked = matches!(verdict, Verdict::Blocked(..));
+                ledger.balances.get_mut(balance).flags.set(Flags::BLOCK_PUBLISHED, blocked);
+            }
+            let budget = state.map(|state| &*state.budget);
+            let Some(decision) = decision(verdict, budget, scope, last, forced, now) else { continue };
+            made.push(decision.clone());
+            self.put(key, decision);
+        }
+        made
+    }
+
+    fn put(&mut self, key: String, decision: Decision) {
+        if let Some(last) = self.published.get(&key) {
+            self.expiries.remove(&(last.expires_at, key.clone()));
+        }
+        if decision.state == DecisionState::Blocked {
+            self.expiries.insert((decision.expires_at, key.clone()));
+        }
+        self.published.insert(key, decision);
+    }
+}
+
+fn verdict(ledger: &Ledger, state: Option<&BudgetState>, scope: &Scope, now: TimeUs) -> (Verdict, Option<u32>) {
+    let Some(state) = state.filter(|state| state.budget.mode == Mode::Hard && owns(&state.budget, scope)) else {
+        return (Verdict::Removed, None);
+    };
+    if state.warming.is_some() {
+        return (Verdict::Warming, None);
+    }
+    let limit = state.budget.limit;
+    let scope = ledger.find_scope(state.tracker, |dim| scope.get(dim));
+    let (window, balance) = match scope {
+        Some(scope) => ledger.balance_at(state.tracker, scope, now),
+        None => (ledger.tracker(state.tracker).window_of(now, &ledger.windows), None),
+    };
+    let used = balance.map_or(Amount(0), |at| ledger.balances.get(at).amount(limit.measure));
+    let verdict = if used >= limit.amount { Verdict::Blocked(window, used) } else { Verdict::Allowed(window, used) };
+    (verdict, balance)
+}
+
+/// The decision to publish, where the last one does not say the same.
+fn decision(
+    verdict: Verdict,
+    budget: Option<&Budget>,
+    scope: Scope,
+    last: Option<&Decision>,
+    forced: bool,
+    now: TimeUs,
+) -> Option<Decision> {
+    let seq = last.map_or(0, |last| last.seq) + 1;
+    let was_blocked = last.is_some_and(|last| last.state == DecisionState::Blocked);
+    let made = match (verdict, budget) {
+        (Verdict::Blocked(window, used), Some(budget)) => {
+            let made = from_budget(budget, scope, window, used, seq, now);
+            return (forced || !last.is_some_and(|last| same(last, &made))).then_some(made);
+        }
+        (Verdict::Allowed(window, used), Some(budget)) => Decision {
+            state: DecisionState::Allowed,
+            reason_code: ReasonCode::WithinQuota,
+            http_status: 200,
+            ..from_budget(budget, scope, window, used, seq, now)
+        },
+        // The last decision says what the block was about; there is none only where nothing has to be said.
+        _ => Decision {
+            state: DecisionState::Allowed,
+            reason_code: ReasonCode::BudgetRemoved,
+            http_status: 200,
+            seq,
+            decided_at: now,
+            ..last?.clone()
+        },
+    };
+    (was_blocked || forced).then_some(made)
+}
+
+fn from_budget(budget: &Budget, scope: Scope, window: Window, used: Amount, seq: u64, now: TimeUs) -> Decision {
+    let measure = budget.limit.measure;
+    Decision {
+        budget: budget.id.to_string(),
+        scope,
+        state: DecisionState::Blocked,
+        reason_code: ReasonCode::exceeded(budget.narrowest_dimension()),
+        http_status: budget.http_status,
+        measure: measure.name().to_owned(),
+        currency: measure.currency(),
+        limit: measure.format(budget.limit.amount),
+        used: measure.format(used),
+        seq,
+        window,
+        decided_at: now,
+        expires_at: window.end,
+    }
+}
+
+/// Whether two decisions say the same; what was used by then may differ.
+fn same(a: &Decision, b: &Decision) -> bool {
+    let said = |d: &Decision| (d.state, d.reason_code, d.http_status, d.currency, d.window, d.expires_at);
+    said(a) == said(b) && a.measure == b.measure && a.limit == b.limit
+}

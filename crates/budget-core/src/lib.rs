@@ -1,0 +1,33 @@
+//! The state machine of Outlay: usage events in, balances, decisions and alerts out.
+//!
+//! Start at [`Core`]. Every rule about windows, duplicates, budgets, blocks and alerts is in this crate, so that a simulation over an old
+//! log runs the very same code as the service.
+//!
+//! Holds here: what an event does depends on the record and its place in the log alone (and, where it corrects another, on that one); decisions and alerts depend on the balances
+//! alone. Amounts are integers and never wrap. A balance is complete or absent.
+//! Deliberately absent: I/O, async, clocks (time is passed in), randomness (keys are passed in), prices (an event arrives priced),
+//! wire formats.
+//!
+//! The map: [`window`] calendar windows, `slab` and `intern` the containers, `dedup` ids that were seen, `balance` the sums,
+//! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `decide` and `alert` what follows from the balances, `view`
+//! how they are read, `core` all of it together.
+
+mod alert;
+mod balance;
+mod budgets;
+mod core;
+mod decide;
+mod dedup;
+mod fold;
+mod intern;
+mod ledger;
+mod slab;
+mod tracker;
+mod view;
+pub mod window;
+
+pub use crate::budgets::HistoryRequest;
+pub use crate::core::{Core, CoreConfig, CoreStats, Disposition, Effects, Input, Restates, RestoredRow, Tracked};
+pub use crate::view::{
+    BalanceFilter, BalancePage, BalanceView, BudgetStanding, Check, Cursor, Kind, KindFilter, Standing, StandingState,
+};

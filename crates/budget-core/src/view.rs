@@ -1,0 +1,311 @@
+//! Reading the state: may a scope spend, and what are the balances.
+//!
+//! All of it borrows the core and changes nothing. A page of balances looks at a bounded number of them, so that a reader never
+//! holds up ingest for long, however many there are and however few the filter admits.
+
+use std::sync::Arc;
+
+use usage_types::{
+    Amount, Budget, BudgetId, ComputeNs, DimensionSet, Dimensions, Every, Limit, Mode, Money, ReasonCode, Scope,
+    TimeUs, Tokens, Window,
+};
+
+use crate::balance::Flags;
+use crate::budgets::{BudgetState, Budgets};
+use crate::ledger::Ledger;
+
+/// The most balances that one page looks at: about a millisecond.
+const LOOKED_AT_MAX: usize = 10_000;
+
+/// How a budget stands for a scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The budget.
+    pub budget: Arc<Budget>,
+    /// For whom.
+    pub scope: Scope,
+    /// The window that contains the time that was asked for.
+    pub window: Window,
+    /// How much is used of `budget.limit`, in its measure.
+    pub used: Amount,
+}
+
+impl Standing {
+    /// Why it blocks.
+    #[must_use]
+    pub fn reason(&self) -> ReasonCode {
+        ReasonCode::exceeded(self.budget.narrowest_dimension())
+    }
+
+    /// What is left, in parts per million of the limit; 0 where nothing is.
+    #[must_use]
+    pub fn remaining_ppm(&self) -> u32 {
+        let (limit, used) = (self.budget.limit.amount.0, self.used.0);
+        let left = limit.saturating_sub(used).max(0);
+        let ppm = left.checked_mul(1_000_000).map_or_else(|| left / (limit / 1_000_000).max(1), |l| l / limit.max(1));
+        u32::try_from(ppm).unwrap_or(u32::MAX)
+    }
+}
+
+/// Whether a scope may spend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// It may. The hard budget with the least of its limit left, if there is one.
+    Allowed(Option<Standing>),
+    /// It may not. Among the budgets that block it, the one that does so for longest: answer with its `http_status`.
+    Blocked(Standing),
+}
+
+pub(crate) fn check(ledger: &Ledger, budgets: &Budgets, dimensions: &Dimensions<'_>, now: TimeUs) -> Check {
+    let (mut blocked, mut tightest): (Option<Standing>, Option<Standing>) = (None, None);
+    ledger.each_tracker(dimensions, |at, tracker| {
+        let Some(state) = tracker.budget.and_then(|slot| budgets.slot(slot)) else { return };
+        if state.budget.mode != Mode::Hard || state.warming.is_some() {
+            return;
+        }
+        let standing = standing(ledger, at, state, dimensions, now);
+        let (best, better) = if standing.used >= state.budget.limit.amount {
+            let better = blocked.as_ref().map(|best| best.window.end.cmp(&standing.window.end));
+            (&mut blocked, better)
+        } else {
+            let better = tightest.as_ref().map(|best| standing.remaining_ppm().cmp(&best.remaining_ppm()));
+            (&mut tightest, better)
+        };
+        // The id settles a tie, so that the answer does not depend on the order in which budgets are found.
+        let by_id = best.as_ref().map(|best| standing.budget.id.cmp(&best.budget.id));
+        if better.zip(by_id).is_none_or(|(better, by_id)| better.then(by_id).is_lt()) {
+            *best = Some(standing);
+        }
+    });
+    blocked.map_or(Check::Allowed(tightest), Check::Blocked)
+}
+
+fn standing(ledger: &Ledger, tracker: u32, state: &BudgetState, dimensions: &Dimensions<'_>, now: TimeUs) -> Standing {
+    let (window, balance) = match ledger.find_scope(tracker, |dim| dimensions.get(dim)) {
+        Some(scope) => ledger.balance_at(tracker, scope, now),
+        None => (ledger.tracker(tracker).window_of(now, &ledger.windows), None),
+    };
+    let dims = state.budget.scope_dimensions();
+    Standing {
+        budget: Arc::clone(&state.budget),
+        scope: Scope::new(dims.iter().filter_map(|dim| dimensions.get(dim).map(|value| (dim, value)))),
+        window,
+        used: balance.map_or(Amount(0), |at| ledger.balances.get(at).amount(state.budget.limit.measure)),
+    }
+}
+
+/// Which balances.
+#[derive(Debug, Clone, Default)]
+pub struct BalanceFilter {
+    /// Only of these.
+    pub kind: KindFilter,
+    /// Only of exactly these dimensions.
+    pub dimensions: Option<DimensionSet>,
+    /// Only of scopes that have these values.
+    pub values: Scope,
+    /// Only over windows of this length.
+    pub every: Option<Every>,
+    /// Only of windows that contain this time; `None`: of all windows that are kept.
+    pub at: Option<TimeUs>,
+}
+
+/// Whose balances.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum KindFilter {
+    /// All.
+    #[default]
+    Any,
+    /// Of the tracked dimensions.
+    Tracked,
+    /// Of any budget.
+    Budgets,
+    /// Of this budget.
+    Budget(BudgetId),
+}
+
+/// Where a page ended. Balances that come while a reader turns pages may be missed, none is given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// The tracker's number.
+    pub tracker: u32,
+    /// The start of the window.
+    pub window_start: TimeUs,
+    /// The last balance's number; `None`: before the first.
+    pub balance: Option<u32>,
+}
+
+/// Whether a balance is a budget's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// It belongs to the tracked dimensions.
+    Tracked,
+    /// It belongs to a budget.
+    Budget(BudgetStanding),
+}
+
+/// How a budget stands in one window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetStanding {
+    /// Its id.
+    pub id: BudgetId,
+    /// How much of what.
+    pub limit: Limit,
+    /// How much is used, in the limit's measure.
+    pub used: Amount,
+    /// What it does when it is reached.
+    pub mode: Mode,
+    /// How it stands.
+    pub state: StandingState,
+}
+
+/// How a budget stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandingState {
+    /// Its history is being read: what is shown is incomplete.
+    Warming,
+    /// Below its first threshold.
+    Within,
+    /// At or above its first threshold.
+    Alerted,
+    /// At or above its limit.
+    Exceeded,
+}
+
+/// One balance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalanceView {
+    /// Whose.
+    pub kind: Kind,
+    /// For whom.
+    pub scope: Scope,
+    /// Over which window.
+    pub window: Window,
+    /// How long that is.
+    pub every: Every,
+    /// Tokens by class.
+    pub tokens: Tokens,
+    /// Requests.
+    pub requests: u64,
+    /// Tool calls.
+    pub tool_calls: u64,
+    /// Compute time.
+    pub compute: ComputeNs,
+    /// Money, by currency.
+    pub costs: Vec<Money>,
+    /// Events whose cost is not known.
+    pub unpriced: u64,
+    /// A sum has reached the end of its range and stands still.
+    pub saturated: bool,
+}
+
+/// A page of balances.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BalancePage {
+    /// The balances, by tracker and window; within a window the newest first.
+    pub rows: Vec<BalanceView>,
+    /// Where to go on; `None`: that was all. A page may be empty and yet have a next one.
+    pub next: Option<Cursor>,
+}
+
+pub(crate) fn balances(
+    ledger: &Ledger,
+    budgets: &Budgets,
+    filter: &BalanceFilter,
+    after: Option<Cursor>,
+    rows_max: usize,
+) -> BalancePage {
+    let mut page = BalancePage::default();
+    let mut looked_at = 0;
+    let first = after.map_or(0, |after| after.tracker as usize);
+    for (at, tracker) in ledger.trackers.iter().enumerate().skip(first) {
+        let Some(tracker) = tracker.as_ref() else { continue };
+        let state = tracker.budget.and_then(|slot| budgets.slot(slot));
+        if !admits(ledger, filter, tracker, state) {
+            continue;
+        }
+        let tracker_at = at as u32;
+        let resumed = after.filter(|after| after.tracker == tracker_at);
+        let from = resumed.map_or(TimeUs(i64::MIN), |after| after.window_start);
+        for (start, window) in tracker.windows.range(from..) {
+            if filter.at.is_some_and(|time| !ledger.windows.get(*window).window.contains(time)) {
+                continue;
+            }
+            // Going on behind the last one, where it is still of this window.
+            let last = resumed.filter(|after| after.window_start == *start).and_then(|after| after.balance);
+            let behind = last.filter(|last| ledger.balances.get(*last).window == *window).is_some();
+            let chain = ledger.chain(*window).skip_while(|at| behind && Some(*at) != last).skip(usize::from(behind));
+            let mut before = last;
+            for balance in chain {
+                if page.rows.len() >= rows_max || looked_at >= LOOKED_AT_MAX {
+                    page.next = Some(Cursor { tracker: tracker_at, window_start: *start, balance: before });
+                    return page;
+                }
+                looked_at += 1;
+                before = Some(balance);
+                if has_values(ledger, filter, balance) {
+                    page.rows.push(view(ledger, balance, state));
+                }
+            }
+        }
+    }
+    page
+}
+
+fn admits(
+    ledger: &Ledger,
+    filter: &BalanceFilter,
+    tracker: &crate::tracker::Tracker,
+    state: Option<&BudgetState>,
+) -> bool {
+    let dims: DimensionSet = ledger.group(tracker.group).dims.iter().copied().collect();
+    let kind = match (&filter.kind, state) {
+        (KindFilter::Any, _) | (KindFilter::Tracked, None) | (KindFilter::Budgets, Some(_)) => true,
+        (KindFilter::Budget(id), Some(state)) => state.budget.id == *id,
+        _ => false,
+    };
+    kind && filter.every.is_none_or(|every| every == tracker.spec.every)
+        && filter.dimensions.is_none_or(|wanted| wanted == dims)
+        && filter.values.iter().all(|(dim, _)| dims.contains(dim))
+}
+
+fn has_values(ledger: &Ledger, filter: &BalanceFilter, balance: u32) -> bool {
+    let balance = ledger.balances.get(balance);
+    let tracker = ledger.windows.get(balance.window).tracker;
+    let dims = &ledger.group(ledger.tracker(tracker).group).dims;
+    let symbols = ledger.scopes.symbols(balance.scope);
+    filter.values.iter().all(|(wanted, value)| {
+        dims.iter().zip(symbols).any(|(dim, sym)| *dim == wanted && ledger.symbols.text(*sym) == value)
+    })
+}
+
+fn view(ledger: &Ledger, at: u32, state: Option<&BudgetState>) -> BalanceView {
+    let balance = ledger.balances.get(at);
+    let entry = ledger.windows.get(balance.window);
+    let [requests, tool_calls, compute_ns, unpriced] = balance.counts();
+    BalanceView {
+        kind: state.map_or(Kind::Tracked, |state| Kind::Budget(budget_standing(state, balance))),
+        scope: ledger.scope_of(at),
+        window: entry.window,
+        every: ledger.tracker(entry.tracker).spec.every,
+        tokens: balance.tokens(),
+        requests,
+        tool_calls,
+        compute: ComputeNs(compute_ns),
+        costs: balance.costs(),
+        unpriced,
+        saturated: balance.flags.has(Flags::SATURATED),
+    }
+}
+
+fn budget_standing(state: &BudgetState, balance: &crate::balance::Balance) -> BudgetStanding {
+    let budget = &state.budget;
+    let used = balance.amount(budget.limit.measure);
+    let reached_first = budget.alerts.at.first().is_some_and(|at| at.reached(used, budget.limit.amount));
+    let standing = match () {
+        () if state.warming.is_some() => StandingState::Warming,
+        () if used >= budget.limit.amount => StandingState::Exceeded,
+        () if reached_first => StandingState::Alerted,
+        () => StandingState::Within,
+    };
+    BudgetStanding { id: Arc::clone(&budget.id), limit: budget.limit, used, mode: budget.mode, state: standing }
+}

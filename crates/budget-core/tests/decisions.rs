@@ -1,0 +1,268 @@
+//! When a scope is blocked and allowed again.
+
+mod common;
+
+use budget_core::{Check, Core, CoreConfig, Disposition};
+use common::{Record, apply, at, budget, set, set_fresh, told};
+use usage_types::{Dimension, Dimensions, Every, Mode, Role, TimeUs};
+
+const SUPPORT: &[(Dimension, &str)] = &[(Dimension::Namespace, "support")];
+
+fn day() -> TimeUs {
+    at("2026-11-21T10:00:00Z")
+}
+
+fn support(id: &str, time: TimeUs, tokens: u64) -> Record {
+    Record::new(id, time, SUPPORT, tokens)
+}
+
+fn dims(values: &[(Dimension, &'static str)]) -> Dimensions<'static> {
+    let mut dims = Dimensions::default();
+    values.iter().for_each(|(dim, value)| dims.set(*dim, Some((*value).into())));
+    dims
+}
+
+fn core_with_daily(limit: i128) -> Core {
+    let mut core = Core::new(CoreConfig::default());
+    set_fresh(&mut core, [budget("daily", SUPPORT, &[], limit)], day());
+    core
+}
+
+#[test]
+fn a_scope_is_blocked_once_at_its_limit_and_allowed_when_the_window_turns() {
+    let mut core = core_with_daily(100);
+    apply(&mut core, &[support("1", day(), 79)]);
+    assert_eq!(told(&core.effects(day())), [""; 0]);
+    apply(&mut core, &[support("2", day(), 20), support("2", day(), 20)]);
+    assert_eq!(told(&core.effects(day())), ["Alert daily|namespace=support|day|2026-11-21T00:00:00Z|0.8 used 99"]);
+    apply(&mut core, &[support("3", day(), 1)]);
+    assert_eq!(
+        told(&core.effects(day())),
+        [
+            "Blocked daily|namespace=support #1 NAMESPACE_QUOTA_EXCEEDED 403 used 100 of 100",
+            "Alert daily|namespace=support|day|2026-11-21T00:00:00Z|1 used 100"
+        ]
+    );
+    apply(&mut core, &[support("4", day(), 1)]);
+    assert!(core.effects(day()).is_empty(), "a block is not said twice");
+    let midnight = at("2026-11-22T00:00:00Z");
+    assert_eq!(core.next_wakeup(), Some(midnight));
+    assert!(core.effects(midnight.plus_us(-1)).is_empty());
+    assert_eq!(told(&core.effects(midnight)), ["Allowed daily|namespace=support #2 WITHIN_QUOTA 200 used 0 of 100"]);
+    assert!(core.effects(midnight).is_empty());
+    assert_eq!(core.next_wakeup(), None);
+}
+
+#[test]
+fn raising_the_limit_allows_and_lowering_it_blocks_again() {
+    let mut core = core_with_daily(100);
+    apply(&mut core, &[support("1", day(), 120)]);
+    assert_eq!(core.effects(day()).decisions.len(), 1);
+    assert!(core.set_budgets(set([budget("daily", SUPPORT, &[], 200)]), day()).is_empty(), "no history is needed");
+    assert_eq!(told(&core.effects(day())), ["Allowed daily|namespace=support #2 WITHIN_QUOTA 200 used 120 of 200"]);
+    core.set_budgets(set([budget("daily", SUPPORT, &[], 110)]), day());
+    assert_eq!(
+        told(&core.effects(day())),
+        ["Blocked daily|namespace=support #3 NAMESPACE_QUOTA_EXCEEDED 403 used 120 of 110"]
+    );
+}
+
+#[test]
+fn a_correction_allows_again_and_spending_after_it_blocks_again() {
+    let mut core = Core::new(CoreConfig::default());
+    let usd = common::currency("USD");
+    let limit = usage_types::Limit { measure: usage_types::Measure::Cost(usd), amount: usage_types::Amount(10) };
+    set_fresh(&mut core, [usage_types::Budget { limit, ..budget("daily", SUPPORT, &[], 1) }], day());
+    let mut states = Vec::new();
+    for (id, pico) in [("1", 10), ("2", -1), ("3", 1), ("4", 5)] {
+        apply(&mut core, &[support(id, day(), 1).costing(pico, usd)]);
+        states.push(core.effects(day()).decisions.first().map(|decision| (decision.state, decision.seq)));
+    }
+    use usage_types::DecisionState::{Allowed, Blocked};
+    assert_eq!(states, [Some((Blocked, 1)), Some((Allowed, 2)), Some((Blocked, 3)), None]);
+}
+
+#[test]
+fn a_void_lifts_a_block_and_its_alert_is_not_raised_again() {
+    let mut core = core_with_daily(100);
+    let big = support("big", day(), 90);
+    apply(&mut core, &[big.clone(), support("small", day(), 10)]);
+    assert_eq!(core.effects(day()).alerts.len(), 2);
+    let later = day().plus_us(2 * TimeUs::HOUR);
+    let void = |id: &str, counts| {
+        let void = Record::new(id, later, SUPPORT, 0).role(Role::Voids("big".into()));
+        void.restating(day(), counts)
+    };
+    let accepted = Disposition::Accepted { time: day(), late: true, clamped: false };
+    let out = apply(&mut core, &[void("v", Some(&big)), void("v", None), void("again", None), void("again", None)]);
+    assert_eq!(out, [accepted, Disposition::Duplicate, Disposition::NoOriginal, Disposition::NoOriginal]);
+    assert_eq!(told(&core.effects(later)), ["Allowed daily|namespace=support #2 WITHIN_QUOTA 200 used 10 of 100"]);
+    // Amended, it counts again: 10 + 95, at the time of the original.
+    let amended = Record::new("a", later, SUPPORT, 95).role(Role::Amends("big".into())).restating(day(), None);
+    assert_eq!(apply(&mut core, &[amended]), [accepted]);
+    assert_eq!(
+        told(&core.effects(later)),
+        ["Blocked daily|namespace=support #3 NAMESPACE_QUOTA_EXCEEDED 403 used 105 of 100"]
+    );
+}
+
+#[test]
+fn removing_a_budget_or_making_it_soft_allows_what_it_blocked() {
+    let soft = || usage_types::Budget { mode: Mode::Soft, ..budget("daily", SUPPORT, &[], 100) };
+    for budgets in [set([]), set([soft()])] {
+        let mut core = core_with_daily(100);
+        apply(&mut core, &[support("1", day(), 100)]);
+        assert_eq!(core.effects(day()).decisions.len(), 1);
+        core.set_budgets(budgets, day());
+        assert_eq!(
+            told(&core.effects(day())),
+            ["Allowed daily|namespace=support #2 BUDGET_REMOVED 200 used 100 of 100"]
+        );
+        assert!(core.effects(day()).is_empty());
+    }
+}
+
+#[test]
+fn a_failed_publish_is_made_again_and_a_newer_decision_stands() {
+    let mut core = core_with_daily(100);
+    apply(&mut core, &[support("1", day(), 100)]);
+    let failed = core.effects(day());
+    assert_eq!((failed.decisions.len(), failed.alerts.len()), (1, 2));
+    core.retract(&failed);
+    let again = core.effects(day());
+    assert_eq!(again.alerts, failed.alerts);
+    assert_eq!(again.decisions[0].key(), failed.decisions[0].key());
+    assert!(again.decisions[0].seq > failed.decisions[0].seq);
+    core.set_budgets(set([budget("daily", SUPPORT, &[], 200)]), day());
+    assert_eq!(core.effects(day()).decisions.len(), 1);
+    core.retract(&budget_core::Effects { decisions: again.decisions, alerts: Vec::new() });
+    assert!(core.effects(day()).is_empty(), "the newer decision replaces the one that failed");
+}
+
+#[test]
+fn decisions_loaded_from_the_log_are_not_said_again_and_their_numbers_go_on() {
+    let mut before = core_with_daily(100);
+    apply(&mut before, &[support("1", day(), 100)]);
+    let effects = before.effects(day());
+    let mut core = core_with_daily(100);
+    core.load_decisions(effects.decisions.clone());
+    core.load_alerts(effects.alerts.clone());
+    for record in [support("1", day(), 100), support("2", day(), 11)] {
+        core.restore(&record.row(record.event.time));
+    }
+    assert!(core.effects(day()).is_empty());
+    assert_eq!(core.decisions().count(), 1);
+    assert_eq!(core.effects(at("2026-11-22T00:00:00Z")).decisions[0].seq, 2);
+    // Of a budget that is gone after the restart, too.
+    let mut core = Core::new(CoreConfig::default());
+    core.load_decisions(effects.decisions);
+    assert_eq!(told(&core.effects(day())), ["Allowed daily|namespace=support #2 BUDGET_REMOVED 200 used 100 of 100"]);
+}
+
+#[test]
+fn each_value_of_per_has_a_balance_and_an_event_without_it_has_none() {
+    let mut core = Core::new(CoreConfig::default());
+    set_fresh(&mut core, [budget("user", SUPPORT, &[Dimension::User], 100)], day());
+    let user = |id: &str, ns: &'static str, user: &'static str| {
+        Record::new(id, day(), &[(Dimension::Namespace, ns), (Dimension::User, user)], 100)
+    };
+    apply(
+        &mut core,
+        &[user("1", "support", "b"), user("2", "support", "a"), user("3", "other", "c"), support("4", day(), 500)],
+    );
+    assert_eq!(
+        core.effects(day()).decisions.iter().map(usage_types::Decision::key).collect::<Vec<_>>(),
+        ["user|namespace=support,user=a", "user|namespace=support,user=b"]
+    );
+}
+
+#[test]
+fn a_new_budget_decides_after_its_history_only() {
+    let mut core = Core::new(CoreConfig::default());
+    let early = support("1", at("2026-11-21T01:00:00Z"), 60);
+    apply(&mut core, std::slice::from_ref(&early));
+    let requests = core.set_budgets(set([budget("daily", SUPPORT, &[], 100)]), day());
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].from, at("2026-11-20T00:00:00Z"), "events of the day before may still come");
+    apply(&mut core, &[support("2", day(), 45)]);
+    assert!(core.effects(day()).is_empty());
+    assert_eq!(core.check(&dims(SUPPORT), day()), Check::Allowed(None));
+    core.add_history(&requests[0], &early.row(early.event.time));
+    core.finish_history(&requests[0]);
+    assert_eq!(core.effects(day()).decisions[0].used, "105");
+    core.add_history(&requests[0], &early.row(early.event.time));
+    assert!(core.effects(day()).is_empty(), "an answer that comes twice is ignored");
+}
+
+#[test]
+fn a_budget_that_changes_whom_it_counts_frees_what_it_blocked_and_asks_for_a_new_history() {
+    let mut core = core_with_daily(100);
+    let record = support("1", day(), 100);
+    apply(&mut core, std::slice::from_ref(&record));
+    assert_eq!(core.effects(day()).decisions.len(), 1);
+    let old = core.set_budgets(set([budget("daily", SUPPORT, &[Dimension::Team], 100)]), day());
+    assert_eq!(told(&core.effects(day())), ["Allowed daily|namespace=support #2 BUDGET_REMOVED 200 used 100 of 100"]);
+    // Changed back while the history was still on its way: that history is of no use.
+    let new = core.set_budgets(set([budget("daily", SUPPORT, &[], 100)]), day());
+    core.add_history(&old[0], &record.row(day()));
+    core.finish_history(&old[0]);
+    assert!(core.effects(day()).is_empty());
+    core.add_history(&new[0], &record.row(day()));
+    core.finish_history(&new[0]);
+    assert_eq!(core.effects(day()).decisions[0].seq, 3);
+}
+
+#[test]
+fn a_history_that_failed_begins_anew() {
+    let mut core = Core::new(CoreConfig::default());
+    let early = support("1", day(), 60);
+    apply(&mut core, std::slice::from_ref(&early));
+    let request = core.set_budgets(set([budget("daily", SUPPORT, &[], 100)]), day()).remove(0);
+    core.add_history(&request, &early.row(day()));
+    let later = support("2", day(), 40);
+    apply(&mut core, std::slice::from_ref(&later));
+    let again = core.restart_history(&request, day()).unwrap();
+    assert!(core.restart_history(&request, day()).is_none());
+    core.finish_history(&request);
+    assert!(core.effects(day()).is_empty());
+    core.add_history(&again, &early.row(day()));
+    core.add_history(&again, &later.row(day()));
+    core.finish_history(&again);
+    assert_eq!(core.effects(day()).decisions[0].used, "100");
+}
+
+#[test]
+fn check_names_the_block_that_lasts_longest_or_the_budget_with_least_left() {
+    let mut core = Core::new(CoreConfig::default());
+    let hourly = usage_types::Budget {
+        window: usage_types::WindowSpec { every: Every::Hour, zone: common::UTC },
+        http_status: 429,
+        ..budget("hourly", SUPPORT, &[], 60)
+    };
+    let all = budget("all", &[], &[], 1_000);
+    set_fresh(&mut core, [hourly, budget("daily", SUPPORT, &[], 100), all], day());
+    let name = |core: &Core, now| match core.check(&dims(SUPPORT), now) {
+        Check::Allowed(standing) => format!("allowed {}", standing.map_or("-".into(), |s| s.budget.id.to_string())),
+        Check::Blocked(standing) => format!("blocked {} {}", standing.budget.id, standing.used),
+    };
+    assert_eq!(name(&core, day()), "allowed all", "all have the whole of it left: the id decides");
+    apply(&mut core, &[support("1", day(), 50)]);
+    assert_eq!(name(&core, day()), "allowed hourly");
+    apply(&mut core, &[support("2", day(), 15)]);
+    assert_eq!(name(&core, day()), "blocked hourly 65");
+    apply(&mut core, &[support("3", day(), 35)]);
+    assert_eq!(name(&core, day()), "blocked daily 100");
+    assert_eq!(name(&core, at("2026-11-22T00:00:00Z")), "allowed all");
+    let other = dims(&[(Dimension::Namespace, "never-seen")]);
+    assert!(matches!(core.check(&other, day()), Check::Allowed(Some(s)) if &*s.budget.id == "all"));
+}
+
+#[test]
+fn usage_ahead_of_our_clock_blocks_when_its_window_begins() {
+    let mut core = core_with_daily(100);
+    let (before, midnight) = (at("2026-11-21T23:58:00Z"), at("2026-11-22T00:00:00Z"));
+    apply(&mut core, &[support("1", at("2026-11-22T00:01:00Z"), 100).appended(before)]);
+    assert_eq!(core.effects(before).decisions, []);
+    assert_eq!(core.next_wakeup(), Some(midnight));
+    assert_eq!(core.effects(midnight).decisions.len(), 1);
+}

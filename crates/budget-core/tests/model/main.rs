@@ -1,0 +1,439 @@
+//! The core against a naive model that keeps a list of what was accepted and recomputes everything from it: random events (late, ahead of
+//! time, too late, duplicate, voided, amended, backfilled, adjusted), budgets that come, change and go with their histories, windows in awkward zones, evictions, publishes
+//! that fail, restarts. A run is named by its seed: `OUTLAY_SEED=17 cargo test -p budget-core --test model` repeats one,
+//! `OUTLAY_SEEDS=5000` runs so many.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside a test function")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod reference;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use budget_core::{Check, Core, CoreConfig, Effects, HistoryRequest, Tracked};
+use common::{Record, apply, at, currency, set};
+use reference::{Model, Random, balances_of};
+use usage_types::{
+    AlertRule, Amount, Budget, Decision, DecisionState, Dimension, DimensionSet, Every, Limit, Measure, Mode, Pico,
+    Ppm, Role, TimeUs, TokenClass, UsageEvent, WindowSpec, alert_id,
+};
+
+const HORIZON_US: i64 = TimeUs::DAY;
+const ZONES: [chrono_tz::Tz; 5] = [
+    chrono_tz::UTC,
+    chrono_tz::Africa::Cairo,
+    chrono_tz::Australia::Lord_Howe,
+    chrono_tz::America::St_Johns,
+    chrono_tz::Asia::Beirut,
+];
+
+/// The compacted topics.
+#[derive(Default)]
+struct Topics {
+    decisions: BTreeMap<String, Decision>,
+    alerts: BTreeMap<String, usage_types::Alert>,
+    failed: bool,
+}
+
+impl Topics {
+    fn publish(&mut self, effects: Effects) {
+        for decision in effects.decisions {
+            let before = self.decisions.insert(decision.key(), decision.clone());
+            let before_seq = before.as_ref().map_or(0, |before| before.seq);
+            if !self.failed {
+                assert_eq!(decision.seq, before_seq + 1, "{}", decision.key());
+                let said = |d: &Decision| (d.state, d.window, d.limit.clone(), d.http_status, d.measure.clone());
+                assert!(before.is_none_or(|before| said(&before) != said(&decision)), "said twice: {decision:?}");
+            }
+            assert!(decision.seq > before_seq);
+        }
+        for alert in effects.alerts {
+            assert_eq!(self.alerts.insert(alert.id.clone(), alert), None, "an alert is raised once");
+        }
+    }
+}
+
+struct World {
+    random: Random,
+    now: TimeUs,
+    core: Core,
+    model: Model,
+    topics: Topics,
+    waiting: Vec<(HistoryRequest, usize)>,
+    next_id: u64,
+}
+
+fn tracked(random: &mut Random) -> Vec<Tracked> {
+    let spec = |random: &mut Random| WindowSpec { every: random.pick(&Every::ALL), zone: random.pick(&ZONES) };
+    let first = spec(random);
+    let mut second = spec(random);
+    while second == first {
+        second = spec(random);
+    }
+    [DimensionSet::of(&[Dimension::Namespace]), DimensionSet::of(&[Dimension::Namespace, Dimension::Team])]
+        .map(|dimensions| Tracked { dimensions, windows: vec![first, second] })
+        .into()
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        // Just before the clocks change in one zone or another.
+        let start = random.pick(&[
+            "2026-04-04T03:00:00Z",
+            "2026-03-28T12:00:00Z",
+            "2026-10-29T10:00:00Z",
+            "2026-12-31T01:00:00Z",
+        ]);
+        let config = CoreConfig { tracked: tracked(&mut random), ..CoreConfig::default() };
+        let model = Model {
+            config: config.clone(),
+            accepted: Vec::new(),
+            seen: HashMap::new(),
+            originals: HashMap::new(),
+            floor: TimeUs(i64::MIN),
+            budgets: BTreeMap::new(),
+        };
+        let core = Core::new(config);
+        Self { random, now: at(start), core, model, topics: Topics::default(), waiting: Vec::new(), next_id: 0 }
+    }
+
+    fn record(&mut self) -> Record {
+        let random = &mut self.random;
+        let spread = random.pick(&[1, 60, 3_600, 25 * 3_600]);
+        let mut time = self.now.plus_us(-(random.below(spread * 1_000) as i64) * 1_000);
+        if random.one_in(10) {
+            time = self.now.plus_us(random.below(600_000_000) as i64);
+        }
+        // An id may come again, from another source too, minutes or days later.
+        let id = if random.one_in(5) { random.below(self.next_id + 1) } else { self.next_id };
+        self.next_id += 1;
+        let values = [
+            (Dimension::Namespace, random.pick(&["a", "b", "a namespace with a name of more than 24 bytes"])),
+            (Dimension::Team, random.pick(&["", "t", "u"])),
+            (Dimension::User, random.pick(&["", "a", "v", "w"])),
+        ];
+        let mut record = Record::new(&id.to_string(), time, &values, random.below(100)).appended(self.now);
+        record.event.source = random.pick(&["s", "s", "s", "r"]).into();
+        record.event.tokens.output = random.below(50);
+        record.event.requests = random.below(3);
+        record.event.tool_calls = random.below(3);
+        record.event.compute.0 = random.below(5_000_000_000);
+        if !random.one_in(4) {
+            let code = random.pick(&["USD", "USD", "EUR", "JPY"]);
+            // A correction gives money back.
+            let pico = random.below(1_000) as i128 - if random.one_in(8) { 2_000 } else { 0 };
+            record = record.costing(pico, currency(code));
+        }
+        record
+    }
+
+    fn budget(&mut self, id: &str) -> Budget {
+        let random = &mut self.random;
+        let matches = random.pick(&[&[][..], &[(Dimension::Namespace, "a")], &[(Dimension::Team, "t")]]);
+        let per = random.pick(&[&[][..], &[Dimension::User], &[Dimension::Namespace, Dimension::Team]]);
+        let (measure, unit) = random.pick(&[
+            (Measure::Tokens, 75),
+            (Measure::TokensOf(TokenClass::Output), 25),
+            (Measure::Requests, 1),
+            (Measure::ToolCalls, 1),
+            (Measure::Compute, 2_500_000_000),
+            (Measure::Cost(currency("USD")), 400),
+        ]);
+        let thresholds = random.pick(&[&[][..], &[800_000, 1_000_000], &[100_000, 500_000, 1_500_000]]);
+        Budget {
+            window: WindowSpec { every: random.pick(&Every::ALL), zone: random.pick(&ZONES) },
+            limit: Limit { measure, amount: Amount(unit * i128::from(1 + random.below(40))) },
+            mode: if random.one_in(4) { Mode::Soft } else { Mode::Hard },
+            alerts: AlertRule { at: thresholds.iter().map(|ppm| Ppm(*ppm)).collect(), to: Vec::new() },
+            http_status: random.pick(&[403, 429]),
+            ..common::budget(id, matches, per, 1)
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.below(16) {
+            0..8 => self.events(),
+            8..11 => {
+                let step_us = self.random.pick(&[TimeUs::SECOND, TimeUs::MINUTE, TimeUs::HOUR, 7 * TimeUs::HOUR]);
+                self.now = self.now.plus_us(self.random.below(step_us as u64) as i64);
+            }
+            11 => self.change_budgets(),
+            12 => self.answer_history(),
+            13 => {
+                self.evict();
+            }
+            14 => self.fail_to_publish(),
+            _ if self.random.one_in(3) => self.restart(),
+            _ => {}
+        }
+        let effects = self.core.effects(self.now);
+        self.topics.publish(effects);
+        assert!(self.core.effects(self.now).is_empty(), "looking again changes nothing");
+        assert!(self.core.next_wakeup().is_none_or(|at| at > self.now));
+        self.compare_decisions();
+        if self.random.one_in(4) {
+            self.compare_balances();
+        }
+    }
+
+    fn events(&mut self) {
+        let count = self.random.pick(&[1, 3, 100]);
+        let (mut records, mut expected) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            self.now = self.now.plus_us(self.random.below(2_000_000) as i64);
+            let record = self.record();
+            let record = if self.random.one_in(4) { self.restating(record) } else { record };
+            expected.push(self.model.dispose(&record));
+            records.push(record);
+        }
+        assert_eq!(apply(&mut self.core, &records), expected);
+    }
+
+    /// The record as a correction, with what the shell would find for it, as a backfill or as an adjustment.
+    fn restating(&mut self, mut record: Record) -> Record {
+        let original = self.random.below(self.next_id).to_string();
+        let key = (record.event.source.to_string(), original.clone());
+        record.restates = self.model.originals.get(&key).map(|(time, counts)| (*time, counts.clone().map(Box::new)));
+        match self.random.below(5) {
+            0 | 1 => record.role(Role::Voids(original.into())),
+            2 => record.role(Role::Amends(original.into())),
+            3 => {
+                let days = self.random.below(40) as i64;
+                record.event.time = record.event.time.plus_us(-days * TimeUs::DAY);
+                record.role(Role::Backfill)
+            }
+            _ => {
+                let mut adjustment = Record::new("", record.event.time, &[], 0).appended(self.now);
+                let pico = i128::from(self.random.below(2_000)) - 1_000;
+                adjustment = adjustment.costing(pico, currency("USD")).role(Role::Adjusts("run".into()));
+                let UsageEvent { id, source, dimensions, .. } = record.event;
+                adjustment.event = UsageEvent { id, source, dimensions, requests: 0, ..adjustment.event };
+                adjustment
+            }
+        }
+    }
+
+    fn change_budgets(&mut self) {
+        let mut budgets: BTreeMap<String, Budget> =
+            self.model.budgets.iter().map(|(id, (budget, ..))| (id.clone(), budget.clone())).collect();
+        let id = self.random.pick(&["p", "q", "r"]).to_owned();
+        let fresh = self.budget(&id);
+        match (budgets.remove(&id), self.random.below(4)) {
+            (Some(_), 0) => {}
+            // Only what does not change the balances.
+            (Some(old), 1 | 2) => {
+                let measure = old.limit.measure;
+                let limit =
+                    Limit { measure, amount: Amount(1 + old.limit.amount.0 * i128::from(self.random.below(8)) / 4) };
+                let Budget { alerts, mode, http_status, .. } = fresh;
+                budgets.insert(id, Budget { limit, alerts, mode, http_status, ..old });
+            }
+            _ => {
+                budgets.insert(id, fresh);
+            }
+        }
+        let requests = self.core.set_budgets(set(budgets.values().cloned()), self.now);
+        let asked: HashMap<String, TimeUs> = requests.iter().map(|r| (r.budget.to_string(), r.from)).collect();
+        let before = std::mem::take(&mut self.model.budgets);
+        for (id, budget) in budgets {
+            let (warming, from) = match (asked.get(&id), before.get(&id)) {
+                (Some(from), _) => (true, *from),
+                (None, Some((_, warming, from))) => (*warming, *from),
+                (None, None) => panic!("a new budget asks for its history"),
+            };
+            self.model.budgets.insert(id, (budget, warming, from));
+        }
+        let folded = self.model.accepted.len();
+        self.waiting.extend(requests.into_iter().map(|request| (request, folded)));
+    }
+
+    fn answer_history(&mut self) {
+        for (mut request, mut folded) in std::mem::take(&mut self.waiting) {
+            if self.random.one_in(4) {
+                // Half of it is read, then reading fails.
+                self.give_history(&request, folded / 2);
+                let Some(again) = self.core.restart_history(&request, self.now) else { continue };
+                (request, folded) = (again, self.model.accepted.len());
+                self.model.budgets.get_mut(&*request.budget).unwrap().2 = request.from;
+            }
+            self.give_history(&request, folded);
+            // Of two requests for one budget only the newer counts; an answer to the older must change nothing.
+            let before = self.core.stats().budgets_warming;
+            self.core.finish_history(&request);
+            if self.core.stats().budgets_warming < before {
+                self.model.budgets.get_mut(&*request.budget).unwrap().1 = false;
+            }
+        }
+        assert_eq!(self.core.stats().budgets_warming, 0);
+    }
+
+    fn give_history(&mut self, request: &HistoryRequest, folded: usize) {
+        for (record, time) in &self.model.accepted[..folded] {
+            // Some shells leave out what was not asked for, some do not.
+            if *time >= request.from || self.next_id.is_multiple_of(2) {
+                self.core.add_history(request, &record.row(*time));
+            }
+        }
+    }
+
+    fn evict(&mut self) {
+        while self.core.evict(self.now) {}
+        self.model.floor = self.model.floor.max(self.now.plus_us(-HORIZON_US));
+    }
+
+    fn fail_to_publish(&mut self) {
+        let effects = self.core.effects(self.now);
+        if !effects.is_empty() {
+            self.core.retract(&effects);
+            self.topics.failed = true;
+        }
+        self.events();
+        let effects = self.core.effects(self.now);
+        self.core.retract(&effects);
+        self.topics.failed |= !effects.decisions.is_empty();
+    }
+
+    fn restart(&mut self) {
+        let mut core = Core::new(self.model.config.clone());
+        core.evict(self.now);
+        self.model.floor = self.model.floor.max(self.now.plus_us(-HORIZON_US));
+        let requests = core.set_budgets(set(self.model.budgets.values().map(|(budget, ..)| budget.clone())), self.now);
+        core.load_decisions(self.topics.decisions.values().cloned());
+        core.load_alerts(self.topics.alerts.values().cloned());
+        let from = core.restore_from(self.now);
+        // The lake gives rows of partitions and files in any order.
+        let remembered = core.remembers_from(self.now);
+        let is_needed = |(record, time): &&(Record, TimeUs)| *time >= from || record.position.append_time >= remembered;
+        let mut rows: Vec<&(Record, TimeUs)> = self.model.accepted.iter().filter(is_needed).collect();
+        let by = self.random.next();
+        rows.sort_by_key(|(record, _)| Random(by ^ record.position.append_time.0 as u64).next());
+        rows.iter().for_each(|(record, time)| core.restore(&record.row(*time)));
+        for request in requests {
+            core.finish_history(&request);
+            let budget = self.model.budgets.get_mut(&*request.budget).unwrap();
+            (budget.1, budget.2) = (false, request.from);
+        }
+        self.waiting.clear();
+        self.core = core;
+    }
+
+    fn compare_balances(&self) {
+        let mut found = balances_of(&self.core);
+        found.retain(|(whose, ..), _| self.model.budgets.get(whose).is_none_or(|(_, warming, _)| !warming));
+        let expected = self.model.balances();
+        for (key, sums) in &expected {
+            assert_eq!(found.get(key), Some(sums), "{key:?}");
+        }
+        assert_eq!(found.len(), expected.len(), "no balance too many");
+        let used: BTreeSet<&str> = self.topics.alerts.keys().map(String::as_str).collect();
+        for (budget, warming, _) in self.model.budgets.values() {
+            let (window, scopes) = self.model.used(budget, self.now);
+            for (scope, used_amount) in scopes.iter().filter(|_| !warming) {
+                for threshold in budget.alerts.at.iter().filter(|at| at.reached(*used_amount, budget.limit.amount)) {
+                    let id = alert_id(&budget.id, scope, budget.window.every, window.start, *threshold);
+                    assert!(used.contains(id.as_str()), "{id} is missing");
+                }
+            }
+        }
+    }
+
+    /// Exactly those scopes are blocked on the topic that have reached a hard limit in the present window.
+    fn compare_decisions(&self) {
+        let mut blocked = BTreeSet::new();
+        let mut warming_ids = BTreeSet::new();
+        for (id, (budget, warming, _)) in &self.model.budgets {
+            if *warming {
+                warming_ids.insert(id.clone());
+                continue;
+            }
+            let (window, scopes) = self.model.used(budget, self.now);
+            for (scope, used) in scopes {
+                let over = budget.mode == Mode::Hard && used >= budget.limit.amount;
+                let key = usage_types::decision_key(id, &scope);
+                if over {
+                    let decision = &self.topics.decisions[&key];
+                    assert_eq!((decision.window, decision.http_status), (window, budget.http_status));
+                    assert_eq!(decision.limit, budget.limit.measure.format(budget.limit.amount));
+                    blocked.insert(key);
+                }
+                let mut dims = usage_types::Dimensions::default();
+                scope.iter().for_each(|(dim, value)| dims.set(dim, Some(value.to_owned().into())));
+                match self.core.check(&dims, self.now) {
+                    Check::Blocked(_) => {}
+                    Check::Allowed(_) => assert!(!over, "{id} {scope} is over and may spend"),
+                }
+            }
+        }
+        let said: BTreeSet<String> = self
+            .topics
+            .decisions
+            .iter()
+            .filter(|(_, d)| d.state == DecisionState::Blocked && !warming_ids.contains(&d.budget))
+            .map(|(key, _)| key.clone())
+            .collect();
+        assert_eq!(said, blocked);
+        let in_core: BTreeMap<String, Decision> = self.core.decisions().map(|d| (d.key(), d.clone())).collect();
+        if !self.topics.failed {
+            assert_eq!(in_core, self.topics.decisions);
+        }
+    }
+}
+
+#[test]
+fn the_core_agrees_with_a_model_that_recomputes_everything() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let seeds = match number("OUTLAY_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("OUTLAY_SEEDS").unwrap_or(100),
+    };
+    for seed in seeds {
+        let run = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed);
+            (0..60).for_each(|_| world.step());
+        });
+        assert!(run.is_ok(), "failed with OUTLAY_SEED={seed}");
+    }
+}
+
+#[test]
+fn any_interleaving_of_partitions_gives_the_same_balances_and_decisions() {
+    for seed in 0..50 {
+        let mut world = World::new(seed);
+        let mut partitions: Vec<Vec<Record>> = Vec::new();
+        for partition in 0..3_i32 {
+            world.now = world.now.plus_us(world.random.below(10 * TimeUs::HOUR as u64) as i64);
+            let mut records = Vec::new();
+            for _ in 0..100 {
+                world.now = world.now.plus_us(world.random.below(600_000_000) as i64);
+                let mut record = world.record();
+                record.event.source = partition.to_string().into();
+                record.position.partition = partition;
+                records.push(record);
+            }
+            partitions.push(records);
+        }
+        let budgets = ["p", "q", "r"].map(|id| world.budget(id));
+        let outcome = |random: &mut Random, batch: usize| {
+            let mut core = Core::new(world.model.config.clone());
+            common::set_fresh(&mut core, budgets.clone(), at("2026-01-01T00:00:00Z"));
+            let mut left: Vec<&[Record]> = partitions.iter().map(Vec::as_slice).collect();
+            while left.iter().any(|records| !records.is_empty()) {
+                let from = &mut left[random.below(3) as usize];
+                let (now, later) = from.split_at(batch.min(from.len()));
+                apply(&mut core, now);
+                *from = later;
+            }
+            let effects = core.effects(world.now);
+            let alerts: Vec<String> = effects.alerts.into_iter().map(|alert| format!("{alert:?}")).collect();
+            (balances_of(&core), effects.decisions, alerts)
+        };
+        let expected = outcome(&mut Random(seed), 100);
+        for batch in [1, 7, 64] {
+            assert_eq!(outcome(&mut Random(seed + 1), batch), expected, "seed {seed}, batches of {batch}");
+        }
+        assert!(
+            expected.0.values().any(|sums| sums.costs.len() > 1 && sums.costs.values().all(|pico| *pico != Pico(0).0))
+        );
+    }
+}

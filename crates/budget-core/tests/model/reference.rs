@@ -1,0 +1,234 @@
+//! The model: what a reader of the rules would compute with lists and loops, and nothing that the core does for speed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use budget_core::window::window_at;
+use budget_core::{BalanceFilter, BalanceView, Core, CoreConfig, Disposition, Kind};
+use usage_types::{
+    Amount, Budget, Dimension, DimensionSet, Measure, Money, Role, Scope, TimeUs, TokenClass, Tokens, Window,
+    WindowSpec,
+};
+
+use crate::HORIZON_US;
+use crate::common::Record;
+
+/// A small generator (SplitMix64), so that a seed names a run.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
+
+/// The sums of a balance, recomputed.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Sums {
+    pub tokens: Tokens,
+    requests: u64,
+    tool_calls: u64,
+    compute_ns: u64,
+    pub costs: BTreeMap<String, i128>,
+    unpriced: u64,
+}
+
+impl Sums {
+    pub fn of(view: &BalanceView) -> Self {
+        assert!(!view.saturated);
+        let cost = |money: &Money| (money.currency.to_string(), money.amount.0);
+        Self {
+            tokens: view.tokens,
+            requests: view.requests,
+            tool_calls: view.tool_calls,
+            compute_ns: view.compute.0,
+            costs: view.costs.iter().map(cost).collect(),
+            unpriced: view.unpriced,
+        }
+    }
+
+    pub fn add(&mut self, record: &Record) {
+        let event = &record.event;
+        // Rows come in the order in which they were made, so what is taken back is there.
+        let count = |sum: &mut u64, more: u64| *sum = if record.reversal { *sum - more } else { *sum + more };
+        for class in TokenClass::ALL {
+            count(self.tokens.get_mut(class), event.tokens.get(class));
+        }
+        count(&mut self.requests, event.requests);
+        count(&mut self.tool_calls, event.tool_calls);
+        count(&mut self.compute_ns, event.compute.0);
+        match record.cost {
+            Some(cost) => {
+                let amount = if record.reversal { -cost.amount.0 } else { cost.amount.0 };
+                *self.costs.entry(cost.currency.to_string()).or_default() += amount;
+            }
+            None => count(&mut self.unpriced, 1),
+        }
+    }
+
+    pub fn amount(&self, measure: Measure) -> Amount {
+        Amount(match measure {
+            Measure::Tokens => i128::from(self.tokens.total()),
+            Measure::TokensOf(class) => i128::from(self.tokens.get(class)),
+            Measure::Requests => i128::from(self.requests),
+            Measure::ToolCalls => i128::from(self.tool_calls),
+            Measure::Compute => i128::from(self.compute_ns),
+            Measure::Cost(currency) => self.costs.get(&currency.to_string()).copied().unwrap_or(0),
+        })
+    }
+}
+
+/// Balances by whose they are, scope, kind of window and start.
+pub type Balances = BTreeMap<(String, String, &'static str, TimeUs), Sums>;
+
+pub fn balances_of(core: &Core) -> Balances {
+    let (mut found, mut after) = (Balances::new(), None);
+    loop {
+        let page = core.balances(&BalanceFilter::default(), after, 7);
+        for view in &page.rows {
+            let whose = match &view.kind {
+                Kind::Tracked => format!("tracked {}", view.window.zone),
+                Kind::Budget(standing) => standing.id.to_string(),
+            };
+            let key = (whose, view.scope.to_string(), view.every.name(), view.window.start);
+            assert_eq!(found.insert(key, Sums::of(view)), None, "a balance is given once");
+        }
+        after = page.next;
+        if after.is_none() {
+            return found;
+        }
+    }
+}
+
+pub fn scope_in(dims: DimensionSet, matches: &Scope, record: &Record) -> Option<Scope> {
+    let values: Option<Vec<(Dimension, &str)>> =
+        dims.iter().map(|dim| Some((dim, record.event.dimensions.get(dim)?))).collect();
+    let scope = Scope::new(values?);
+    matches.iter().all(|(dim, value)| scope.get(dim) == Some(value)).then_some(scope)
+}
+
+/// What is in force, as a model that knows no tricks has it.
+pub struct Model {
+    pub config: CoreConfig,
+    /// The rows that were made, with their effective times.
+    pub accepted: Vec<(Record, TimeUs)>,
+    pub seen: HashMap<(String, String), i64>,
+    /// What can be corrected, by source and id: its time, and what counts for it now.
+    pub originals: HashMap<(String, String), (TimeUs, Option<Record>)>,
+    pub floor: TimeUs,
+    /// Budgets, whether they wait for history, and from which window start on they are complete.
+    pub budgets: BTreeMap<String, (Budget, bool, TimeUs)>,
+}
+
+impl Model {
+    pub fn dispose(&mut self, record: &Record) -> Disposition {
+        let (append, own) = (record.position.append_time, record.event.time);
+        if record.event.role == Role::Usage && own.0 < append.0 - HORIZON_US {
+            return Disposition::TooLate;
+        }
+        let source = record.event.source.to_string();
+        let id = (source.clone(), record.event.id.clone().unwrap().into_owned());
+        let append_s = append.0.div_euclid(TimeUs::SECOND);
+        if self.seen.get(&id).is_some_and(|seen| append_s - seen <= HORIZON_US / TimeUs::SECOND) {
+            return Disposition::Duplicate;
+        }
+        let mut clamped = own.0 > append.0 + 5 * TimeUs::MINUTE;
+        let mut time = if clamped { append } else { own };
+        let row = Record { restates: None, ..record.clone() };
+        match &record.event.role {
+            Role::Amends(original) | Role::Voids(original) => {
+                let is_void = matches!(record.event.role, Role::Voids(_));
+                let Some((at, counts)) = self.originals.get_mut(&(source, original.to_string())) else {
+                    return Disposition::NoOriginal;
+                };
+                if is_void && counts.is_none() {
+                    return Disposition::NoOriginal;
+                }
+                (time, clamped) = (*at, false);
+                if let Some(counts) = counts.take() {
+                    let mut reversal = Record { position: record.position, reversal: true, ..counts };
+                    reversal.event.id.clone_from(&record.event.id);
+                    self.accepted.push((reversal, time));
+                }
+                if !is_void {
+                    *counts = Some(row.clone());
+                    self.accepted.push((row, time));
+                }
+            }
+            Role::Adjusts(_) => self.accepted.push((row, time)),
+            Role::Usage | Role::Backfill => {
+                self.originals.insert(id.clone(), (time, Some(row.clone())));
+                self.accepted.push((row, time));
+            }
+        }
+        self.seen.insert(id, append_s);
+        let hour_end = (time.0.div_euclid(TimeUs::HOUR) + 1) * TimeUs::HOUR;
+        Disposition::Accepted { time, late: append.0 > hour_end + 5 * TimeUs::MINUTE, clamped }
+    }
+
+    pub fn sum(
+        &self,
+        into: &mut Balances,
+        whose: &str,
+        dims: DimensionSet,
+        matches: &Scope,
+        spec: WindowSpec,
+        from: TimeUs,
+    ) {
+        for (record, time) in &self.accepted {
+            let window = window_at(spec, *time);
+            if window.end <= self.floor || window.start < from {
+                continue;
+            }
+            if let Some(scope) = scope_in(dims, matches, record) {
+                let key = (whose.to_owned(), scope.to_string(), spec.every.name(), window.start);
+                into.entry(key).or_default().add(record);
+            }
+        }
+    }
+
+    pub fn balances(&self) -> Balances {
+        let mut all = Balances::new();
+        for tracked in &self.config.tracked {
+            for spec in &tracked.windows {
+                let whose = format!("tracked {}", spec.zone);
+                self.sum(&mut all, &whose, tracked.dimensions, &Scope::default(), *spec, TimeUs(i64::MIN));
+            }
+        }
+        for (id, (budget, warming, from)) in &self.budgets {
+            if !warming {
+                self.sum(&mut all, id, budget.scope_dimensions(), &budget.matches, budget.window, *from);
+            }
+        }
+        all
+    }
+
+    /// The scopes of a budget in the window that contains a time, with what they have used.
+    pub fn used(&self, budget: &Budget, now: TimeUs) -> (Window, BTreeMap<Scope, Amount>) {
+        let window = window_at(budget.window, now);
+        let mut sums: BTreeMap<Scope, Sums> = BTreeMap::new();
+        for (record, time) in &self.accepted {
+            if window.contains(*time)
+                && let Some(scope) = scope_in(budget.scope_dimensions(), &budget.matches, record)
+            {
+                sums.entry(scope).or_default().add(record);
+            }
+        }
+        (window, sums.into_iter().map(|(scope, sums)| (scope, sums.amount(budget.limit.measure))).collect())
+    }
+}
