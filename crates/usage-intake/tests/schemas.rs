@@ -1,0 +1,307 @@
+//! The JSON Schemas in `schemas/` describe what the code reads and writes: they are written by hand, so each is held against the types,
+//! against what is accepted and against what is refused.
+#![allow(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
+use std::collections::BTreeSet;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use usage_intake::{DeadLetter, Headers, Intake, RecordParts};
+use usage_types::{
+    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Every, ReasonCode, RejectCode, Rejection, Scope,
+    TimeUs, TokenClass, Window,
+};
+
+const EVENT: &str = include_str!("../../../schemas/usage-event.v1.json");
+const DECISION: &str = include_str!("../../../schemas/decision.v1.json");
+const ALERT: &str = include_str!("../../../schemas/alert.v1.json");
+const REJECTED: &str = include_str!("../../../schemas/rejected.v1.json");
+const BUDGETS: &str = include_str!("../../../schemas/budgets.v1.json");
+
+fn json_of(schema: &str) -> Value {
+    serde_json::from_str(schema).unwrap()
+}
+
+fn validator(schema: &str) -> Validator {
+    jsonschema::draft202012::options().should_validate_formats(true).build(&json_of(schema)).unwrap()
+}
+
+fn check_valid(validator: &Validator, what: &str, value: &Value) {
+    let errors: Vec<String> =
+        validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{what}: {errors:#?}\n{value}");
+}
+
+fn names(value: &Value) -> BTreeSet<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+fn texts(value: &Value) -> BTreeSet<String> {
+    value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// A schema has exactly the members that the type writes; each required one is missed when it is gone, and a wrong type of any is noticed.
+fn check_written(schema: &str, written: &Value) {
+    let (schema, validator) = (json_of(schema), validator(schema));
+    check_valid(&validator, "as written", written);
+    assert_eq!(names(&schema["properties"]), names(written));
+    for name in texts(&schema["required"]) {
+        let mut without = written.clone();
+        without.as_object_mut().unwrap().remove(&name);
+        assert!(!validator.is_valid(&without), "{name} is not missed");
+    }
+    for name in names(written) {
+        let mut wrong = written.clone();
+        wrong[&name] = json!([[]]);
+        assert!(!validator.is_valid(&wrong), "a wrong {name} is not noticed");
+    }
+}
+
+fn values(fixture: &str) -> Vec<(String, Value)> {
+    let rows = fixture.lines().map(json_of);
+    rows.filter_map(|row| {
+        let value: Value = serde_json::from_str(row["value"].as_str()?).ok()?;
+        Some((row["case"].as_str()?.to_owned(), value))
+    })
+    .filter(|(_, value)| value.get("specversion").is_none())
+    .collect()
+}
+
+#[test]
+fn every_schema_is_a_schema() {
+    for schema in [EVENT, DECISION, ALERT, REJECTED, BUDGETS] {
+        let schema = json_of(schema);
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        assert!(jsonschema::draft202012::meta::is_valid(&schema), "{}", schema["$id"]);
+    }
+}
+
+#[test]
+fn the_events_schema_takes_every_good_event() {
+    let validator = validator(EVENT);
+    let good = values(include_str!("../../../tests/data/good-events.ndjson"));
+    assert!(good.len() >= 12);
+    for (case, value) in good {
+        check_valid(&validator, &case, &value);
+    }
+    for example in json_of(EVENT)["examples"].as_array().unwrap() {
+        check_valid(&validator, "example", example);
+        assert!(Intake::default().decode_record(Some(example.to_string().as_bytes()), &Headers::NONE, None).is_ok());
+    }
+}
+
+/// Cases that JSON Schema cannot tell from good ones: a member given twice is gone once the JSON is read, 1.0 is an integer to it,
+/// and it cannot compute a date.
+const BEYOND_A_SCHEMA: [&str; 9] = [
+    "a count with a point",
+    "a count with an exponent",
+    "a member given twice",
+    "a member given twice, once escaped",
+    "a token class given twice",
+    "a tag given twice",
+    "a cost's amount given twice",
+    "a correction of itself",
+    "a role given twice",
+];
+
+#[test]
+fn the_events_schema_refuses_every_bad_event_that_a_schema_can() {
+    let validator = validator(EVENT);
+    let bad = values(include_str!("../../../tests/data/bad-events.ndjson"));
+    assert!(bad.len() >= 60);
+    let taken: BTreeSet<_> =
+        bad.iter().filter(|(_, value)| validator.is_valid(value)).map(|(case, _)| case.as_str()).collect();
+    assert_eq!(taken, BTreeSet::from(BEYOND_A_SCHEMA));
+}
+
+#[test]
+fn the_names_in_the_schemas_are_those_of_the_code() {
+    let dimensions: BTreeSet<_> = Dimension::ALL.iter().map(|dimension| dimension.name().to_owned()).collect();
+    let classes: BTreeSet<_> = TokenClass::ALL.iter().map(|class| class.name().to_owned()).collect();
+    let columns: BTreeSet<_> = TokenClass::ALL.iter().map(|class| class.column().to_owned()).collect();
+    let windows: BTreeSet<_> = Every::ALL.iter().map(|every| every.name().to_owned()).collect();
+    let event = json_of(EVENT);
+    assert!(dimensions.is_subset(&names(&event["properties"])));
+    assert_eq!(names(&event["properties"]["tokens"]["properties"]), classes);
+    let decision = json_of(DECISION);
+    let alert = json_of(ALERT);
+    for schema in [&decision, &alert] {
+        assert_eq!(texts(&schema["properties"]["scope"]["propertyNames"]["enum"]), dimensions);
+        assert!(columns.is_subset(&texts(&schema["properties"]["measure"]["enum"])));
+    }
+    let reasons: BTreeSet<_> = (Dimension::ALL.into_iter().map(ReasonCode::QuotaExceeded))
+        .chain([ReasonCode::GlobalQuotaExceeded, ReasonCode::WithinQuota, ReasonCode::BudgetRemoved])
+        .map(|reason| reason.to_string())
+        .collect();
+    assert_eq!(texts(&decision["properties"]["reason_code"]["enum"]), reasons);
+    assert_eq!(texts(&alert["properties"]["every"]["enum"]), windows);
+    let codes: BTreeSet<_> = RejectCode::ALL.iter().map(|code| code.name().to_owned()).collect();
+    assert_eq!(texts(&json_of(REJECTED)["properties"]["code"]["enum"]), codes);
+    let budget = &json_of(BUDGETS)["$defs"]["budget"]["properties"];
+    assert_eq!(texts(&budget["match"]["propertyNames"]["enum"]), dimensions);
+    assert_eq!(texts(&budget["per"]["items"]["enum"]), dimensions);
+    assert_eq!(texts(&budget["window"]["properties"]["every"]["enum"]), windows);
+    let limits = names(&budget["limit"]["properties"]);
+    assert!(classes.is_subset(&limits) && columns.is_subset(&limits));
+}
+
+fn window() -> Window {
+    Window { start: TimeUs(0), end: TimeUs(TimeUs::DAY), zone: chrono_tz::Europe::Berlin }
+}
+
+fn decision() -> Decision {
+    Decision {
+        budget: "support-daily".into(),
+        scope: Scope::new([(Dimension::Namespace, "support")]),
+        state: DecisionState::Blocked,
+        reason_code: ReasonCode::exceeded(Some(Dimension::Namespace)),
+        http_status: 403,
+        measure: "cost".into(),
+        currency: Some(Currency::USD),
+        limit: "500".into(),
+        used: "500.0000125".into(),
+        seq: 17,
+        window: window(),
+        decided_at: TimeUs(1),
+        expires_at: TimeUs(TimeUs::DAY),
+    }
+}
+
+#[test]
+fn the_decisions_schema_describes_what_is_published() {
+    let written = serde_json::to_value(decision()).unwrap();
+    check_written(DECISION, &written);
+    let validator = validator(DECISION);
+    let allowed = Decision {
+        state: DecisionState::Allowed,
+        reason_code: ReasonCode::WithinQuota,
+        http_status: 200,
+        measure: "tokens".into(),
+        currency: None,
+        scope: Scope::default(),
+        ..decision()
+    };
+    check_valid(&validator, "allowed", &serde_json::to_value(&allowed).unwrap());
+    for contradiction in [
+        Decision { http_status: 200, ..decision() },
+        Decision { reason_code: ReasonCode::WithinQuota, ..decision() },
+        Decision { currency: None, ..decision() },
+        Decision { currency: Some(Currency::USD), ..allowed.clone() },
+        Decision { http_status: 403, ..allowed.clone() },
+        Decision { seq: 0, ..decision() },
+        Decision { measure: "money".into(), ..decision() },
+    ] {
+        assert!(!validator.is_valid(&serde_json::to_value(&contradiction).unwrap()), "{contradiction:?}");
+    }
+}
+
+#[test]
+fn the_alerts_schema_describes_what_is_published() {
+    let alert = Alert {
+        id: "support-daily|namespace=support|day|1970-01-01T00:00:00Z|0.8".into(),
+        budget: "support-daily".into(),
+        scope: Scope::new([(Dimension::Namespace, "support")]),
+        window: window(),
+        every: Every::Day.name().into(),
+        threshold: "0.8".into(),
+        measure: "cost".into(),
+        currency: Some(Currency::USD),
+        limit: "500".into(),
+        used: "400.5".into(),
+        burn_per_hour: "20".into(),
+        exhausted_at: Some(TimeUs(TimeUs::HOUR)),
+        mode: "hard".into(),
+        raised_at: TimeUs(1),
+        to: vec!["lead@example.com".into()],
+    };
+    check_written(ALERT, &serde_json::to_value(&alert).unwrap());
+    let least = Alert { measure: "tokens".into(), currency: None, exhausted_at: None, to: Vec::new(), ..alert };
+    check_valid(&validator(ALERT), "least", &serde_json::to_value(&least).unwrap());
+}
+
+#[test]
+fn the_rejecteds_schema_describes_what_is_published() {
+    let headers: [(&str, &[u8]); 1] = [("x", b"\xff")];
+    let mut record = RecordParts {
+        topic: "usage.events",
+        partition: 0,
+        offset: 0,
+        append_time: TimeUs(0),
+        key: Some(b"k"),
+        value: Some(b"\xff"),
+        headers: Headers::new(&headers),
+    };
+    let rejection = Rejection::field(RejectCode::BadUtf8, "id", "no");
+    check_written(REJECTED, &serde_json::to_value(DeadLetter::new(&record, &rejection)).unwrap());
+    (record.key, record.value, record.headers) = (None, None, Headers::NONE);
+    let least = DeadLetter::new(&record, &Rejection::new(RejectCode::Empty, "nothing"));
+    check_valid(&validator(REJECTED), "least", &serde_json::to_value(least).unwrap());
+}
+
+#[test]
+fn the_budgets_schema_and_the_reader_agree() {
+    let validator = validator(BUDGETS);
+    let check = |text: &str, is_good: bool| {
+        assert_eq!(BudgetSet::from_yaml(text).is_ok(), is_good, "reader: {:?}\n{text}", BudgetSet::from_yaml(text));
+        let value: Value = serde_saphyr::from_str(text).unwrap();
+        let errors: Vec<_> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+        assert_eq!(errors.is_empty(), is_good, "schema: {errors:?}\n{text}");
+    };
+    for good in ["budgets: []", "budgets:", "{}"] {
+        check(good, true);
+    }
+    for bad in ["budgets: 5", "budgts: []", "[]", "budgets: [{}]", "budgets: [a]"] {
+        check(bad, false);
+    }
+    let budget = |limit: &str, rest: &str| {
+        format!("budgets:\n  - {{ id: b, window: {{ every: day, zone: Europe/Berlin }}, limit: {limit}{rest} }}\n")
+    };
+    for (limit, is_good) in [
+        ("{ tokens: 1000000 }", true),
+        ("{ tokens: \"1000000\" }", true),
+        ("{ cache_read: 5 }", true),
+        ("{ output_tokens: 5 }", true),
+        ("{ compute_hours: 12.5 }", true),
+        ("{ compute_seconds: \"0.5\" }", true),
+        ("{ cost: \"500.00 USD\" }", true),
+        ("{ cost: 500 USD }", true),
+        ("{}", false),
+        ("5", false),
+        ("{ tokens: 0 }", false),
+        ("{ tokens: -1 }", false),
+        ("{ tokens: 1.5 }", false),
+        ("{ tokens: many }", false),
+        ("{ token: 5 }", false),
+        ("{ tokens: 5, requests: 5 }", false),
+        ("{ compute_hours: 0 }", false),
+        ("{ cost: 500 }", false),
+        ("{ cost: 0.00 USD }", false),
+        ("{ cost: 5 usd }", false),
+    ] {
+        check(&budget(limit, ""), is_good);
+    }
+    for (rest, is_good) in [
+        (", match: { namespace: support }, per: [user, api_key], mode: soft", true),
+        (", match: {}, per: [], mode: hard, http_status: 429", true),
+        (", match: { job: 17 }", true),
+        (", alerts: { at: [0.8, 1.0, \"0.5\"], to: [a@b.org] }", true),
+        (", alerts: {}", true),
+        (", match: { tenant: x }", false),
+        (", match: { user: [a, b] }", false),
+        (", match: { user: \"\" }", false),
+        (", per: user", false),
+        (", per: [users]", false),
+        (", per: [user, user]", false),
+        (", mode: shadow", false),
+        (", http_status: 500", false),
+        (", alerts: { at: [0] }", false),
+        (", alerts: { at: [10.5] }", false),
+        (", alerts: { at: [80%] }", false),
+        (", alerts: { to: [nobody] }", false),
+        (", alerts: { to: [\"A <a@b.org>\"] }", false),
+        (", alerts: { whom: [a@b.org] }", false),
+        (", colour: red", false),
+    ] {
+        check(&budget("{ tokens: 5 }", rest), is_good);
+    }
+}
