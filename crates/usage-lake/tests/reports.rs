@@ -1,0 +1,116 @@
+//! Reports: their rows add up exactly to the total, in the zone that was asked for.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{mixed_unit, open, unit};
+use usage_lake::{Format, QueryConfig, QueryInput, QueryPool, Report, ReportRequest, Tail};
+use usage_types::{Dimension, Pico};
+
+fn pool() -> QueryPool {
+    QueryPool::new(QueryConfig {
+        program: env!("CARGO_BIN_EXE_test-query-worker").into(),
+        arguments: vec![],
+        warm: 1,
+        running_max: 2,
+        waiting_max: 8,
+        memory_mib: 512,
+        deadline: Duration::from_secs(30),
+        rows_max: 100_000,
+        bytes_max: 16 << 20,
+        threads: 2,
+    })
+}
+
+async fn run(pool: &QueryPool, input: &QueryInput, name: &str, request: &ReportRequest) -> Vec<serde_json::Value> {
+    let sql = Report::find(name).unwrap().render(request).unwrap();
+    let output = pool.query(&sql, input.clone(), Format::Json).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    serde_json::from_slice(&output.bytes).unwrap()
+}
+
+fn request(period: &str, zone: &str, group_by: &str) -> ReportRequest {
+    ReportRequest { period: period.into(), zone: zone.into(), group_by: Some(group_by.into()) }
+}
+
+fn money(rows: &[serde_json::Value]) -> i128 {
+    rows.iter().filter_map(|row| row["cost"].as_str()).map(|text| text.parse::<Pico>().unwrap().0).sum()
+}
+
+fn sum(rows: &[serde_json::Value], column: &str) -> i64 {
+    rows.iter().map(|row| row[column].as_i64().unwrap()).sum()
+}
+
+/// A lake with offsets 0..300 of partition 0 committed and 300..350 in the tail.
+async fn input(folder: &std::path::Path) -> QueryInput {
+    let mut lake = open(folder).await;
+    let files = lake.commit(unit(0, 0..300)).await.unwrap().files;
+    QueryInput::of_lake(&files, Tail { usage: support::rows(0, 300..350), ..Tail::default() }).unwrap()
+}
+
+#[tokio::test]
+async fn chargeback_adds_up_to_the_last_pico_however_it_is_grouped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, pool) = (input(folder.path()).await, pool());
+    let cost: i128 = (0..350).filter_map(support::cost).map(|cost| cost.amount.0).sum();
+    let tokens: u64 = (0..350).map(|offset| support::event(0, offset).tokens.total()).sum();
+    for (group_by, groups) in [("", 1), ("namespace", 3), ("namespace,team", 18), ("user , model", 97)] {
+        let rows = run(&pool, &input, "chargeback", &request("2026-11", "Europe/Berlin", group_by)).await;
+        assert_eq!(money(&rows), cost, "grouped by {group_by}");
+        assert_eq!(sum(&rows, "total_tokens") as u64, tokens);
+        let classes = ["input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"];
+        let classes = classes.into_iter().chain(["output_tokens", "reasoning_tokens"]);
+        assert_eq!(classes.map(|class| sum(&rows, class)).sum::<i64>() as u64, tokens);
+        assert_eq!((sum(&rows, "events"), sum(&rows, "requests"), sum(&rows, "unpriced_events")), (350, 350, 35));
+        let priced = rows.iter().filter(|row| row["currency"] == "USD").count();
+        assert_eq!(priced, groups, "grouped by {group_by}");
+        // What has no price is in rows of its own, never free among the others.
+        assert!(rows.iter().all(|row| row["currency"].is_null() == (row["cost"].is_null())));
+    }
+    let none = run(&pool, &input, "chargeback", &request("2026-10", "", "namespace")).await;
+    assert_eq!(none.len(), 0);
+}
+
+#[tokio::test]
+async fn a_day_is_that_of_the_zone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, pool) = (input(folder.path()).await, pool());
+    // Offset 99, 199 and 299 are of the day before in UTC; nine hours east all events are of the 21st.
+    for (day, zone, events) in [
+        ("2026-11-20", "UTC", 3),
+        ("2026-11-21", "UTC", 347),
+        ("2026-11-20", "America/New_York", 347),
+        ("2026-11-21", "Asia/Tokyo", 347),
+        ("2026-11-20", "Asia/Tokyo", 3),
+    ] {
+        let rows = run(&pool, &input, "chargeback", &request(day, zone, "")).await;
+        assert_eq!(sum(&rows, "events"), events, "{day} in {zone}");
+    }
+    let rows = run(&pool, &input, "showback", &request("2026-11", "America/New_York", "namespace")).await;
+    let days: std::collections::BTreeSet<_> = rows.iter().map(|row| row["day"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(days.into_iter().collect::<Vec<_>>(), ["2026-11-19", "2026-11-20"]);
+    assert_eq!(sum(&rows, "events"), 350);
+}
+
+#[tokio::test]
+async fn every_report_runs_with_and_without_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lake = open(folder.path()).await;
+    let files = lake.commit(mixed_unit(0)).await.unwrap().files;
+    let (input, pool) = (QueryInput::of_lake(&files, Tail::default()).unwrap(), pool());
+    for report in Report::all() {
+        let plain = ReportRequest { period: "2026".into(), ..ReportRequest::default() };
+        assert!(!run(&pool, &input, report.name, &plain).await.is_empty(), "{} is empty", report.name);
+        if report.can_group {
+            let all = Dimension::ALL.map(Dimension::name).join(",");
+            let rows = run(&pool, &input, report.name, &request("2026", "Europe/Berlin", &all)).await;
+            assert!(rows[0].get("user").is_some(), "{}: {}", report.name, rows[0]);
+        }
+    }
+    let unpriced = run(&pool, &input, "unpriced", &request("2026-11", "", "")).await;
+    assert_eq!((unpriced[0]["model"].as_str(), sum(&unpriced, "events")), (Some("gpt-5.1"), 1));
+    let rejected =
+        run(&pool, &input, "rejected", &ReportRequest { period: "2026-11".into(), ..Default::default() }).await;
+    assert_eq!((rejected[0]["code"].as_str(), sum(&rejected, "events")), (Some("negative"), 1));
+}

@@ -1,0 +1,28 @@
+-- Chargeback: what does each group owe for the period?
+--
+-- Grain:      one row for each combination of the grouped dimensions and currency. Events without a known price are in a row
+--             of their own with currency and cost null, so that they are billed by tokens or priced later, never free.
+-- Units:      tokens, requests and calls are counts; compute_seconds are seconds; cost is in units of the currency, exact.
+-- Parameters: period (YYYY, YYYY-MM or YYYY-MM-DD), zone (of the period's midnights), group_by (dimensions).
+-- Adds up:    every column is a sum over rows, each in exactly one group; the groups' sums are the period's totals. A reversal counts
+--             as one event less, an adjustment as none.
+SELECT
+    {{dimensions,}}
+    currency,
+    sum(CASE kind WHEN 'reversal' THEN -1 WHEN 'adjustment' THEN 0 ELSE 1 END) AS events,
+    sum(requests) AS requests,
+    sum(input_tokens) AS input_tokens,
+    sum(cache_read_tokens) AS cache_read_tokens,
+    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+    sum(output_tokens) AS output_tokens,
+    sum(reasoning_tokens) AS reasoning_tokens,
+    sum(total_tokens) AS total_tokens,
+    sum(tool_calls) AS tool_calls,
+    sum(compute_seconds) AS compute_seconds,
+    sum(cost) AS cost,
+    sum(CASE WHEN cost IS NOT NULL THEN 0 WHEN kind = 'reversal' THEN -1 ELSE 1 END) AS unpriced_events
+FROM usage
+WHERE time >= {{from}} AND time < {{to}}
+GROUP BY {{dimensions,}} currency
+ORDER BY {{dimensions,}} currency

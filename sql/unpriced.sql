@@ -1,0 +1,19 @@
+-- Unpriced: which models have no price, since when, and how much was used of them?
+--
+-- Grain:      one row for each provider, model and combination of the grouped dimensions that has events without a price.
+-- Units:      tokens and events are counts; times are UTC. What is void or amended does not count. What a repricing has charged since is
+--             in the cost reports; it does not take an event from this list.
+-- Parameters: period (YYYY, YYYY-MM or YYYY-MM-DD), zone (of the period's midnights), group_by (dimensions; none by default).
+SELECT
+    provider,
+    model,
+    {{dimensions,}}
+    sum(CASE kind WHEN 'reversal' THEN -1 WHEN 'adjustment' THEN 0 ELSE 1 END) AS events,
+    sum(total_tokens) AS total_tokens,
+    min(time) AS first_time,
+    max(time) AS last_time
+FROM usage
+WHERE time >= {{from}} AND time < {{to}} AND cost IS NULL
+GROUP BY {{dimensions,}} provider, model
+HAVING sum(CASE kind WHEN 'reversal' THEN -1 WHEN 'adjustment' THEN 0 ELSE 1 END) <> 0
+ORDER BY events DESC, provider, model
