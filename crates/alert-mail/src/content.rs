@@ -1,0 +1,245 @@
+//! What the mail of an alert says: subject, text and HTML. A pure function of the alert, so that writing it again writes the same.
+//!
+//! Holds here: every text from outside (scope values, ids) is cleaned once on the way in, and escaped on the way into HTML.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use usage_types::{Alert, Dimension, Every, Pico, TimeUs};
+
+use crate::text::{Unit, clean, escape_html, moment, per_mille, percent, span, threshold_percent};
+
+/// The mail of an alert as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// One line without control characters.
+    pub subject: String,
+    /// The plain text part, lines ended by `\n`.
+    pub text: String,
+    /// The HTML part: one self-contained document without links, images or scripts.
+    pub html: String,
+}
+
+impl Content {
+    /// The mail of this alert.
+    #[must_use]
+    pub fn of(alert: &Alert) -> Self {
+        let facts = Facts::of(alert);
+        Self { subject: facts.subject(), text: facts.text(), html: facts.html() }
+    }
+}
+
+/// What a mail states, in words.
+struct Facts {
+    budget: String,
+    threshold: String,
+    /// For a subject: `support, team helpdesk`.
+    scope_short: String,
+    /// The same as the beginning of a sentence.
+    scope_lead: String,
+    /// Each dimension with its value.
+    scope: Vec<(String, String)>,
+    used: String,
+    limit: String,
+    unit: String,
+    per_mille: Option<i128>,
+    window: String,
+    resets: String,
+    burn: String,
+    projection: String,
+    consequence: String,
+    until_reset: String,
+    as_of: String,
+    /// Whether the limit itself is reached.
+    exhausted: bool,
+    blocks: bool,
+}
+
+impl Facts {
+    fn of(alert: &Alert) -> Self {
+        let unit = Unit::new(&alert.measure, alert.currency);
+        let zone = alert.window.zone;
+        let (used, limit) = (Pico::from_str(&alert.used), Pico::from_str(&alert.limit));
+        let exhausted = matches!((used, limit), (Ok(used), Ok(limit)) if used >= limit);
+        let resets = moment(alert.window.end, zone);
+        let blocks = alert.mode == "hard";
+        Self {
+            budget: clean(&alert.budget),
+            threshold: threshold_percent(&alert.threshold),
+            scope_lead: scope_lead(alert),
+            scope_short: scope_short(alert),
+            scope: alert.scope.iter().map(|(d, value)| (d.name().replace('_', " "), clean(value))).collect(),
+            used: unit.number(&alert.used),
+            limit: unit.number(&alert.limit),
+            per_mille: per_mille(&alert.used, &alert.limit),
+            window: format!("{}, {} to {} ({zone})", clean(&alert.every), moment(alert.window.start, zone), resets),
+            burn: format!("{} {} per hour over the window so far", unit.number(&alert.burn_per_hour), unit.name()),
+            projection: projection(alert, exhausted),
+            consequence: consequence(alert, exhausted, blocks, &resets),
+            until_reset: span(alert.window.end.0.saturating_sub(alert.raised_at.0)),
+            as_of: moment(alert.raised_at, zone),
+            unit: unit.name(),
+            resets,
+            exhausted,
+            blocks,
+        }
+    }
+
+    fn subject(&self) -> String {
+        let Self { threshold, budget, scope_short, used, limit, unit, .. } = self;
+        format!("{threshold} of budget {budget} reached: {scope_short} ({used} of {limit} {unit})")
+    }
+
+    /// `81.2%`; the amount where no share can be told.
+    fn share(&self) -> String {
+        self.per_mille.map_or_else(|| self.used.clone(), percent)
+    }
+
+    /// The rows of both parts.
+    fn rows(&self) -> Vec<(&'static str, String)> {
+        let scope = match self.scope.as_slice() {
+            [] => "everything".to_owned(),
+            scope => scope.iter().map(|(d, value)| format!("{d} {value}")).collect::<Vec<_>>().join(", "),
+        };
+        vec![
+            ("Budget", self.budget.clone()),
+            ("Scope", scope),
+            ("Used", format!("{} of {} {} ({})", self.used, self.limit, self.unit, self.share())),
+            ("Burn rate", self.burn.clone()),
+            ("Projection", self.projection.clone()),
+            ("Window", self.window.clone()),
+            ("Resets", format!("{}, {} after this alert", self.resets, self.until_reset)),
+        ]
+    }
+
+    fn headline(&self) -> String {
+        format!("{} has used {} of its {} {}.", self.scope_lead, self.share(), self.limit, self.unit)
+    }
+
+    fn footer(&self) -> String {
+        format!(
+            "As of {}. Outlay sends this mail once for this budget, scope, window and threshold. Figures may have grown since.",
+            self.as_of
+        )
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{}\n\n", self.headline());
+        for (label, value) in self.rows() {
+            let _ = writeln!(text, "{label:<11} {value}");
+        }
+        let _ = write!(text, "\n{}\n\n-- \n{}\n", self.consequence, self.footer());
+        text
+    }
+
+    /// Tables and inline styles, because that is what every mail program shows alike.
+    fn html(&self) -> String {
+        let colour = match (self.exhausted, self.blocks) {
+            (true, true) => "#b42318",
+            (true, false) => "#b54708",
+            (false, _) => "#b7791f",
+        };
+        let mut rows = String::new();
+        for (label, value) in self.rows() {
+            let _ = writeln!(
+                rows,
+                "<tr><td style=\"padding:7px 16px 7px 0;color:#667085;vertical-align:top;white-space:nowrap\">{label}</td>\
+                 <td style=\"padding:7px 0;color:#101828;word-break:break-word\">{}</td></tr>",
+                escape_html(&value)
+            );
+        }
+        include_str!("mail.html").lines().map(|line| self.fill(line, colour, &rows)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// One line of the template with its places filled. Each line is scanned once, so that a value which looks like a place stays text.
+    fn fill(&self, line: &str, colour: &str, rows: &str) -> String {
+        let mut filled = String::with_capacity(line.len());
+        let mut rest = line;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let Some((place, tail)) = after.split_once("}}") else { break };
+            filled.push_str(before);
+            let width = self.per_mille.map_or(0, |share| (share / 10).clamp(1, 100));
+            match place {
+                "subject" => filled.push_str(&escape_html(&self.subject())),
+                "headline" => filled.push_str(&escape_html(&self.headline())),
+                "threshold" => filled.push_str(&escape_html(&self.threshold)),
+                "budget" => filled.push_str(&escape_html(&self.budget)),
+                "used" => filled.push_str(&escape_html(&self.used)),
+                "limit" => filled.push_str(&escape_html(&format!("{} {}", self.limit, self.unit))),
+                "consequence" => filled.push_str(&escape_html(&self.consequence)),
+                "footer" => filled.push_str(&escape_html(&self.footer())),
+                "colour" => filled.push_str(colour),
+                "bar" => filled.push_str(&bar(width, colour)),
+                "rows" => filled.push_str(rows),
+                other => unreachable!("the template names an unknown place {other}"),
+            }
+            rest = tail;
+        }
+        filled.push_str(rest);
+        filled
+    }
+}
+
+/// The cells of the progress bar.
+fn bar(width: i128, colour: &str) -> String {
+    let full = format!(
+        "<td style=\"width:{width}%;background:{colour};border-radius:5px;font-size:0;line-height:10px\">&nbsp;</td>"
+    );
+    if width == 100 { full } else { format!("{full}<td style=\"font-size:0;line-height:10px\">&nbsp;</td>") }
+}
+
+/// `support, team helpdesk`; the namespace goes without its name, being the commonest.
+fn scope_short(alert: &Alert) -> String {
+    let parts: Vec<String> = alert
+        .scope
+        .iter()
+        .map(|(dimension, value)| match dimension {
+            Dimension::Namespace => clean(value),
+            _ => format!("{} {}", dimension.name().replace('_', " "), clean(value)),
+        })
+        .collect();
+    if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") }
+}
+
+/// A namespace keeps its spelling; our own words begin a sentence with a capital.
+fn scope_lead(alert: &Alert) -> String {
+    let short = scope_short(alert);
+    if alert.scope.get(Dimension::Namespace).is_some() {
+        return short;
+    }
+    let mut chars = short.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+fn projection(alert: &Alert, exhausted: bool) -> String {
+    match alert.exhausted_at {
+        _ if exhausted => "The limit is reached.".to_owned(),
+        Some(at) => {
+            let early = span(alert.window.end.0.saturating_sub(at.0));
+            format!("At this rate the limit is reached on {}, {early} before the reset.", moment(at, alert.window.zone))
+        }
+        None => "At this rate the limit is not reached in this window.".to_owned(),
+    }
+}
+
+fn consequence(alert: &Alert, exhausted: bool, blocks: bool, resets: &str) -> String {
+    // The alert does not carry a status that the budget overrides, so the text must not claim to know it.
+    let status = Every::from_str(&alert.every).map_or(403, Every::default_status);
+    match (exhausted, blocks) {
+        (false, true) => format!(
+            "At 100% requests that count towards this budget are refused (HTTP {status}, unless the budget sets another status) until the \
+             window resets on {resets} or the limit is raised."
+        ),
+        (true, true) => format!(
+            "Requests that count towards this budget are now refused (HTTP {status}, unless the budget sets another status) until the window \
+             resets on {resets} or the limit is raised."
+        ),
+        (false, false) => "At 100% nothing is refused: this budget is soft and only alerts.".to_owned(),
+        (true, false) => "Nothing is refused: this budget is soft and only alerts.".to_owned(),
+    }
+}
+
+/// When an alert may be forgotten: so long after its window that no restart can raise it again.
+pub(crate) fn forget_after(alert: &Alert, finished_at: TimeUs, retention_us: i64) -> TimeUs {
+    alert.window.end.max(finished_at).plus_us(retention_us)
+}
