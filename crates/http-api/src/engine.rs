@@ -1,0 +1,176 @@
+//! What the HTTP surface asks of the rest of the program.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio_stream::Stream;
+use usage_types::{Decision, Dimensions};
+
+use crate::{ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, ReportInfo, StatusView};
+
+/// Everything behind the routes. The methods that are not `async` answer from memory and must not block.
+///
+/// The future of an `async` method is dropped when its client goes away or its deadline passes; whatever it started
+/// (a query in a child process) must end with it.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Publishes events to the log; one result a record, in their order. Returns when each is acknowledged or refused.
+    async fn publish(&self, records: Vec<IntakeRecord>) -> Vec<Result<Ack, PublishError>>;
+
+    /// Whether a request with these dimensions may be made now.
+    fn check(&self, dimensions: &Dimensions<'_>) -> CheckAnswer;
+
+    /// The live balances that match, at most `query.limit` of them.
+    fn balances(&self, query: &BalanceQuery) -> Vec<BalanceRow>;
+
+    /// The decisions in force, one a key.
+    fn decisions(&self) -> Vec<Decision>;
+
+    /// Every decision from now on. What [`Self::decisions`] returns after this call holds what was sent before it.
+    fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Decision>>;
+
+    /// Answers a query.
+    async fn sql(&self, request: SqlRequest) -> Result<QueryOutput, ApiProblem>;
+
+    /// Answers a report; `params` are the URL's, without `format`.
+    async fn report(
+        &self,
+        name: &str,
+        params: &BTreeMap<String, String>,
+        format: OutputFormat,
+    ) -> Result<QueryOutput, ApiProblem>;
+
+    /// The reports there are.
+    fn report_list(&self) -> Vec<ReportInfo>;
+
+    /// Everything that the page shows. Asked for once a second by each open page; keep its lists short.
+    fn status(&self) -> StatusView;
+
+    /// One mail as an `.eml` file (RFC 5322).
+    fn mail(&self, id: &str) -> Option<Bytes>;
+
+    /// Whether the program can take events and answer checks.
+    ///
+    /// # Errors
+    /// Why it cannot yet, as a sentence for people.
+    fn ready(&self) -> Result<(), String>;
+
+    /// The metrics in Prometheus' text format 0.0.4.
+    fn metrics(&self) -> String;
+}
+
+/// One event on its way to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntakeRecord {
+    /// The record's key: [`usage_types::canonical_key`].
+    pub key: String,
+    /// The record's value.
+    pub value: Bytes,
+    /// The record's headers.
+    pub headers: Vec<(String, Bytes)>,
+}
+
+/// Where the log put a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    /// The partition of `usage.events`.
+    pub partition: i32,
+    /// The offset in it.
+    pub offset: i64,
+}
+
+/// Why a record is not in the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The log cannot be reached or did not acknowledge; sending again later may work.
+    #[error("the log is unavailable: {0}")]
+    Unavailable(String),
+    /// The queue to the log is full; sending again a moment later should work.
+    #[error("the queue to the log is full")]
+    QueueFull,
+    /// The log refuses this record, and would do so again.
+    #[error("the log refused the event: {0}")]
+    Refused(String),
+}
+
+/// A query of a person or program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlRequest {
+    /// The SQL text.
+    pub query: String,
+    /// How to answer.
+    pub format: OutputFormat,
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputFormat {
+    /// An array of row objects.
+    #[default]
+    Json,
+    /// RFC 4180 with a header line.
+    Csv,
+    /// An Arrow IPC stream.
+    Arrow,
+    /// A Parquet file.
+    Parquet,
+}
+
+impl OutputFormat {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Json, Self::Csv, Self::Arrow, Self::Parquet];
+
+    /// The name in `format=`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Arrow => "arrow",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// The media type in `Accept` and `Content-Type`. Arrow and Parquet as registered with IANA.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Parquet => "application/vnd.apache.parquet",
+        }
+    }
+}
+
+/// The answer to a query or report.
+#[derive(Debug)]
+pub struct QueryOutput {
+    /// The media type of the body, mostly [`OutputFormat::content_type`].
+    pub content_type: String,
+    /// The rows.
+    pub body: QueryBody,
+}
+
+/// The rows of an answer, whole or in pieces.
+pub enum QueryBody {
+    /// All at once.
+    Bytes(Bytes),
+    /// Piece by piece; an error cuts the connection, so that no client takes a part for the whole.
+    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>),
+}
+
+impl fmt::Debug for QueryBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The HTTP surface of Outlay: routes, authentication, event streams, the OpenAPI document and the web page.
+//!
+//! Holds here: every answer that is an error is `application/problem+json`; every `/v1` route needs the admin key; every
+//! read from and write to a client has a deadline and a size limit; nothing that a client can make grow is unbounded.
+//! Deliberately absent: Kafka, the lake, budgets and mail. They stand behind the [`Engine`] trait, which the binary
+//! implements, so this crate can be tested whole with an engine of its own. TLS is absent too: a proxy ends it.
+
+mod auth;
+mod clock;
+mod config;
+mod engine;
+mod error;
+mod intake;
+mod metrics;
+pub mod openapi;
+mod page;
+mod problem;
+mod router;
+mod routes;
+mod schema;
+mod server;
+mod view;
+mod write_timeout;
+
+pub use config::{HttpConfig, Secret};
+pub use engine::{Ack, Engine, IntakeRecord, OutputFormat, PublishError, QueryBody, QueryOutput, SqlRequest};
+pub use error::HttpError;
+pub use problem::ApiProblem;
+pub use router::{Method, routes};
+pub use server::Server;
+pub use view::{
+    BalanceQuery, BalanceRow, CheckAnswer, HealthRow, LagView, LakeView, LogKind, LogView, MailRow, MailState,
+    RejectionRow, ReportInfo, ReportParameter, StatusView, Totals, UnpricedRow,
+};

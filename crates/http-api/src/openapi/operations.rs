@@ -1,0 +1,252 @@
+//! What each route takes and answers, in words and schemas.
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Value, json};
+use usage_types::{Dimension, Every};
+
+use crate::routes::balances::TRUNCATED;
+use crate::routes::check::CheckBody;
+use crate::routes::events::EventsAnswer;
+use crate::routes::query::SqlBody;
+use crate::{BalanceRow, Method, OutputFormat, ReportInfo, StatusView, page, schema};
+
+/// One operation, before what all have in common is added.
+pub(super) struct Operation {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) object: Value,
+}
+
+/// Every operation there is.
+pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<Operation> {
+    let get = |path, object| Operation { method: Method::Get, path, object };
+    let post = |path, object| Operation { method: Method::Post, path, object };
+    let scope = generator.subschema_for::<schema::Scope>().to_value();
+    let check_with_body = check(generator, "checkWithBody", Some(&scope));
+    let mut operations = vec![
+        post("/v1/events", publish(generator, "publishEvents", "Publish usage events")),
+        post(
+            "/api/v1/events",
+            publish(generator, "publishOpenMeterEvents", "The same, where clients of OpenMeter send"),
+        ),
+        post("/v1/litellm", litellm(generator)),
+        get("/v1/check", check(generator, "check", None)),
+        post("/v1/check", check_with_body),
+        get("/v1/balances", balances(generator)),
+        get("/v1/decisions", decisions(generator)),
+        get("/v1/decisions/stream", stream()),
+        post("/v1/sql", sql(generator)),
+        get("/v1/reports", simple("reports", "Which reports there are", &json_answer::<Vec<ReportInfo>>(generator))),
+        get("/v1/reports/{name}", report()),
+        get("/v1/status", simple("status", "Everything that the page shows", &json_answer::<StatusView>(generator))),
+        get("/v1/mails/{id}", mail()),
+        get("/healthz", simple("healthz", "Whether the process answers", &object_answer())),
+        get("/readyz", simple("readyz", "Whether events and checks are served; 503 where not", &object_answer())),
+        get("/metrics", simple("metrics", "Metrics for Prometheus", &text_answer("text/plain"))),
+        get("/openapi.json", simple("openapi", "This document", &object_answer())),
+    ];
+    operations.extend(page::ASSETS.iter().map(|asset| {
+        let id = format!("page{}", asset.path.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
+        get(asset.path, simple(&id, "A file of the web page", &text_answer(asset.content_type)))
+    }));
+    operations
+}
+
+fn simple(id: &str, summary: &str, answer: &Value) -> Value {
+    json!({ "operationId": id, "summary": summary, "responses": { "200": answer } })
+}
+
+fn json_answer<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    let schema = generator.subschema_for::<T>();
+    json!({ "description": "The answer.", "content": { "application/json": { "schema": schema } } })
+}
+
+fn object_answer() -> Value {
+    json!({ "description": "The answer.", "content": { "application/json": { "schema": { "type": "object" } } } })
+}
+
+fn text_answer(content_type: &str) -> Value {
+    let media_type = content_type.split(';').next().unwrap_or(content_type);
+    json!({ "description": "The answer.", "content": { media_type: { "schema": { "type": "string" } } } })
+}
+
+fn parameter(name: &str, place: &str, description: &str, schema: &Value) -> Value {
+    json!({
+        "name": name, "in": place, "description": description, "required": place == "path", "schema": schema,
+    })
+}
+
+fn text_parameter(name: &str, place: &str, description: &str) -> Value {
+    parameter(name, place, description, &json!({ "type": "string" }))
+}
+
+fn publish(generator: &mut SchemaGenerator, id: &str, summary: &str) -> Value {
+    let event = json!({ "type": "object", "description": "A usage event; schemas/ has its JSON Schema." });
+    let batch = json!({ "type": "array", "items": event });
+    let mut accepted = json_answer::<EventsAnswer>(generator);
+    accepted["description"] = "At least one event is in the log; `rejected` names those that are wrong.".into();
+    json!({
+        "operationId": id,
+        "summary": summary,
+        "description": "One event, an array of them, or one a line; native or as CloudEvents (structured, batch, or binary \
+                        with `ce-…` headers). A wrong event does not cost the others. 503 names in `unpublished` those to \
+                        send again.",
+        "requestBody": { "required": true, "content": {
+            "application/json": { "schema": { "oneOf": [event, batch] } },
+            "application/x-ndjson": { "schema": { "type": "string" } },
+            "application/cloudevents+json": { "schema": event },
+            "application/cloudevents-batch+json": { "schema": batch },
+        } },
+        "responses": { "202": accepted },
+    })
+}
+
+fn litellm(generator: &mut SchemaGenerator) -> Value {
+    let payload = json!({ "type": "object", "description": "A StandardLoggingPayload of LiteLLM." });
+    let mut accepted = json_answer::<EventsAnswer>(generator);
+    accepted["description"] = "What was used is in the log; calls that used nothing are left out.".into();
+    json!({
+        "operationId": "publishLiteLlm",
+        "summary": "Take the payloads of LiteLLM's generic API callback",
+        "description": "One payload, an array of them, or one a line. Messages and responses are dropped here and never stored.",
+        "requestBody": { "required": true, "content": {
+            "application/json": { "schema": { "oneOf": [payload, { "type": "array", "items": payload }] } },
+            "application/x-ndjson": { "schema": { "type": "string" } },
+        } },
+        "responses": { "202": accepted },
+    })
+}
+
+fn check(generator: &mut SchemaGenerator, id: &str, body: Option<&Value>) -> Value {
+    let mut parameters = Vec::new();
+    for dimension in Dimension::ALL {
+        parameters.push(text_parameter(dimension.header(), "header", "The value of the dimension."));
+        parameters.push(text_parameter(dimension.name(), "query", "The same in the URL."));
+    }
+    let headers: serde_json::Map<String, Value> = [
+        ("X-Outlay-Reason", "The reason code."),
+        ("X-Outlay-Enforcement-Lag-Ms", "How old the newest event is that this answer takes into account."),
+        ("X-Outlay-Budget", "The budget."),
+        ("X-Outlay-Measure", "What it limits."),
+        ("X-Outlay-Limit", "Its limit."),
+        ("X-Outlay-Used", "Its balance."),
+        ("X-Outlay-Reset", "When its window ends."),
+        ("Retry-After", "Seconds until then; only where blocked."),
+    ]
+    .into_iter()
+    .map(|(name, description)| (name.to_owned(), json!({ "description": description, "schema": { "type": "string" } })))
+    .collect();
+    let answer = |description: &str, schema: &Value| json!({ "description": description, "headers": headers, "content": { "application/json": { "schema": schema } } });
+    let schema = generator.subschema_for::<CheckBody>().to_value();
+    let mut operation = json!({
+        "operationId": id,
+        "summary": "May this request be made?",
+        "description": "For gateways: dimensions as headers (or in the URL, or the body of a POST); the status is the answer. \
+                        The namespace must be named.",
+        "parameters": parameters,
+        "responses": {
+            "200": answer("It may.", &schema),
+            "403": answer("It may not: a daily or longer budget is used up.", &schema),
+            "429": answer("It may not now: a short budget is used up.", &schema),
+        },
+    });
+    if let Some(schema) = body {
+        operation["requestBody"] =
+            json!({ "required": false, "content": { "application/json": { "schema": schema } } });
+    }
+    operation
+}
+
+fn balances(generator: &mut SchemaGenerator) -> Value {
+    let mut parameters: Vec<Value> = Dimension::ALL
+        .into_iter()
+        .map(|dimension| text_parameter(dimension.name(), "query", "Only scopes with this value of the dimension."))
+        .collect();
+    parameters.extend([
+        parameter("every", "query", "Only windows of this kind.", &json!({ "enum": Every::ALL.map(Every::name) })),
+        text_parameter("budget", "query", "Only this budget."),
+        text_parameter("measure", "query", "Only this measure."),
+        parameter(
+            "limit",
+            "query",
+            "At most so many rows.",
+            &json!({ "type": "integer", "minimum": 1, "maximum": 10000, "default": 100 }),
+        ),
+    ]);
+    let mut answer = json_answer::<Vec<BalanceRow>>(generator);
+    answer["headers"] =
+        json!({ TRUNCATED: { "description": "`true` where rows were left out.", "schema": { "type": "string" } } });
+    json!({ "operationId": "balances", "summary": "Live balances", "parameters": parameters, "responses": { "200": answer } })
+}
+
+fn decisions(generator: &mut SchemaGenerator) -> Value {
+    let state = parameter("state", "query", "Only those of this state.", &json!({ "enum": ["blocked", "allowed"] }));
+    let answer = json_answer::<Vec<schema::Decision>>(generator);
+    json!({
+        "operationId": "decisions", "summary": "The decisions in force", "parameters": [state], "responses": { "200": answer },
+    })
+}
+
+fn stream() -> Value {
+    json!({
+        "operationId": "followDecisions",
+        "summary": "The decisions as server-sent events",
+        "description": "`reset` (forget what you have), each decision in force as `decision`, `ready`, then every new one as \
+                        `decision`. A client that falls behind gets `reset` and everything again.",
+        "responses": { "200": text_answer("text/event-stream") },
+    })
+}
+
+/// Rows in the formats that a route offers.
+fn rows_answer(formats: &[OutputFormat]) -> Value {
+    let mut content = serde_json::Map::new();
+    for format in formats {
+        let media_type = format.content_type().split(';').next().unwrap_or_default();
+        let schema = match format {
+            OutputFormat::Json => json!({
+                "type": "array",
+                "items": { "type": "object" },
+                "description": "Integers beyond 2^53 and decimals are strings.",
+            }),
+            _ => json!({ "type": "string" }),
+        };
+        content.insert(media_type.to_owned(), json!({ "schema": schema }));
+    }
+    json!({ "description": "The rows.", "content": content })
+}
+
+fn sql(generator: &mut SchemaGenerator) -> Value {
+    let body = generator.subschema_for::<SqlBody>();
+    let answer = rows_answer(&[OutputFormat::Json, OutputFormat::Csv, OutputFormat::Arrow]);
+    json!({
+        "operationId": "sql",
+        "summary": "Ask in SQL",
+        "requestBody": { "required": true, "content": { "application/json": { "schema": body } } },
+        "responses": { "200": answer },
+    })
+}
+
+fn report() -> Value {
+    let format = json!({ "enum": OutputFormat::ALL.map(OutputFormat::name), "default": "json" });
+    json!({
+        "operationId": "report",
+        "summary": "A report",
+        "description": "Which parameters a report takes is in the list of reports; the common ones are here.",
+        "parameters": [
+            text_parameter("name", "path", "The report, like `chargeback`."),
+            text_parameter("period", "query", "The month, as `YYYY-MM`."),
+            text_parameter("group_by", "query", "Dimensions, separated by commas."),
+            parameter("format", "query", "Else the `Accept` header decides.", &format),
+        ],
+        "responses": { "200": rows_answer(&OutputFormat::ALL) },
+    })
+}
+
+fn mail() -> Value {
+    json!({
+        "operationId": "mail",
+        "summary": "One mail as a file",
+        "parameters": [text_parameter("id", "path", "Its id in the status.")],
+        "responses": { "200": text_answer("message/rfc822") },
+    })
+}

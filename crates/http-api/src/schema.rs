@@ -1,0 +1,181 @@
+//! JSON Schemas of the types of `usage-types`, which knows no schemas: each type here mirrors one there, for its shape only.
+//! A test holds each against what the real type writes.
+
+#![allow(dead_code, reason = "only the derived schemas are used")]
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use usage_types::{Dimension, RejectCode};
+
+/// An RFC 3339 time in UTC.
+pub struct Time;
+
+impl JsonSchema for Time {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
+/// An ISO 4217 code.
+pub struct Currency;
+
+impl JsonSchema for Currency {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Currency".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Z]{3}$" })
+    }
+}
+
+/// Dimensions with their values.
+pub struct Scope;
+
+impl JsonSchema for Scope {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Scope".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let properties: BTreeMap<&str, serde_json::Value> = Dimension::ALL
+            .into_iter()
+            .map(|dimension| (dimension.name(), serde_json::json!({ "type": "string", "minLength": 1 })))
+            .collect();
+        json_schema!({
+            "type": "object",
+            "description": "Dimensions with their values; empty: everything.",
+            "properties": properties,
+            "additionalProperties": false,
+        })
+    }
+}
+
+/// Why a decision was made.
+pub struct ReasonCode;
+
+impl JsonSchema for ReasonCode {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ReasonCode".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut codes: Vec<String> =
+            Dimension::ALL.into_iter().map(|d| usage_types::ReasonCode::QuotaExceeded(d).to_string()).collect();
+        codes.extend(
+            [
+                usage_types::ReasonCode::GlobalQuotaExceeded,
+                usage_types::ReasonCode::WithinQuota,
+                usage_types::ReasonCode::BudgetRemoved,
+            ]
+            .map(|code| code.to_string()),
+        );
+        json_schema!({ "type": "string", "enum": codes })
+    }
+}
+
+/// Whether a scope may spend.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionState {
+    /// It may not.
+    Blocked,
+    /// It may.
+    Allowed,
+}
+
+/// A window: from `start` to just before `end`.
+#[derive(JsonSchema)]
+pub struct Window {
+    start: Time,
+    end: Time,
+    /// The IANA time zone in which its bounds lie.
+    zone: String,
+}
+
+/// One decision; the latest of a budget and scope is in force until `expires_at`.
+#[derive(JsonSchema)]
+pub struct Decision {
+    budget: String,
+    scope: Scope,
+    state: DecisionState,
+    reason_code: ReasonCode,
+    /// What a gateway answers: 403 or 429 where blocked, 200 where allowed.
+    http_status: u16,
+    measure: String,
+    /// The currency of a cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<Currency>,
+    /// In units of the measure.
+    limit: String,
+    /// In units of the measure, when this was decided.
+    used: String,
+    /// Counts the decisions of one budget and scope, from 1.
+    seq: u64,
+    window: Window,
+    decided_at: Time,
+    expires_at: Time,
+}
+
+/// One alert: a balance has reached a threshold of its budget.
+#[derive(JsonSchema)]
+pub struct Alert {
+    id: String,
+    budget: String,
+    scope: Scope,
+    window: Window,
+    every: String,
+    /// The threshold as a fraction, like `0.8`.
+    threshold: String,
+    measure: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<Currency>,
+    limit: String,
+    used: String,
+    /// Used per hour over the window so far, in units of the measure.
+    burn_per_hour: String,
+    /// When the limit is reached at that rate; absent where it is already, or not within the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exhausted_at: Option<Time>,
+    /// Whether reaching the limit blocks: `hard` or `soft`.
+    mode: String,
+    raised_at: Time,
+    /// Whom to mail.
+    to: Vec<String>,
+}
+
+/// The reason code of a rejected event.
+pub struct Code;
+
+impl JsonSchema for Code {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RejectCode".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": RejectCode::ALL.map(RejectCode::name).to_vec() })
+    }
+}
+
+/// Why one event was refused.
+#[derive(JsonSchema)]
+pub struct Rejection {
+    code: Code,
+    /// The field's path in the event; absent where the whole event is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// What is wrong and what to write instead.
+    message: String,
+}

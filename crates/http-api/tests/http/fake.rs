@@ -1,0 +1,437 @@
+//! A fake engine: answers from made-up data, so that the HTTP surface is tested alone. The real one is tested in the binary.
+
+#![allow(dead_code, reason = "each user of this module needs another part of it")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_api::{
+    Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, Engine, HealthRow, IntakeRecord, LagView, LakeView,
+    LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo,
+    ReportParameter, SqlRequest, StatusView, Totals, UnpricedRow,
+};
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use usage_types::{
+    Alert, Currency, Decision, DecisionState, Dimension, Dimensions, ReasonCode, RejectCode, Rejection, Scope, TimeUs,
+    Window,
+};
+
+/// The engine. Records go to partition 0 at growing offsets.
+pub struct FakeEngine {
+    pub started_at: TimeUs,
+    pub published: Mutex<Vec<IntakeRecord>>,
+    /// What happens to the next records instead; then they are acknowledged again.
+    pub failures: Mutex<BTreeMap<usize, PublishError>>,
+    pub decisions: Mutex<Vec<Decision>>,
+    pub updates: broadcast::Sender<Arc<Decision>>,
+    /// Decided just before the next full set is told: what a stream must expect between subscribing and asking.
+    pub sudden: Mutex<Vec<Decision>>,
+    pub not_ready: Mutex<Option<String>>,
+    pub queries: Mutex<Vec<SqlRequest>>,
+    pub report_params: Mutex<Vec<BTreeMap<String, String>>>,
+    pub balance_queries: Mutex<Vec<BalanceQuery>>,
+}
+
+impl Default for FakeEngine {
+    fn default() -> Self {
+        Self {
+            started_at: now(),
+            published: Mutex::default(),
+            failures: Mutex::default(),
+            decisions: Mutex::new(vec![blocked("support", 17)]),
+            updates: broadcast::channel(4).0,
+            sudden: Mutex::default(),
+            not_ready: Mutex::default(),
+            queries: Mutex::default(),
+            report_params: Mutex::default(),
+            balance_queries: Mutex::default(),
+        }
+    }
+}
+
+pub fn now() -> TimeUs {
+    chrono::Utc::now().into()
+}
+
+/// The day that `time` is in.
+fn day(time: TimeUs) -> Window {
+    let start = TimeUs(time.0.div_euclid(TimeUs::DAY) * TimeUs::DAY);
+    Window { start, end: start.plus_us(TimeUs::DAY), zone: chrono_tz::UTC }
+}
+
+/// A decision that blocks a namespace for today.
+pub fn blocked(namespace: &str, seq: u64) -> Decision {
+    let window = day(now());
+    Decision {
+        budget: format!("{namespace}-daily"),
+        scope: Scope::new([(Dimension::Namespace, namespace)]),
+        state: DecisionState::Blocked,
+        reason_code: ReasonCode::exceeded(Some(Dimension::Namespace)),
+        http_status: 403,
+        measure: "tokens".into(),
+        currency: None,
+        limit: "1000000".into(),
+        used: "1000450".into(),
+        seq,
+        window,
+        decided_at: now(),
+        expires_at: window.end,
+    }
+}
+
+impl FakeEngine {
+    /// Decides, as the real engine does: first the set, then the broadcast.
+    pub fn decide(&self, decision: Decision) {
+        let mut decisions = self.decisions.lock();
+        decisions.retain(|known| known.key() != decision.key());
+        decisions.push(decision.clone());
+        // Nobody listening is fine.
+        let _ = self.updates.send(Arc::new(decision));
+    }
+}
+
+#[async_trait]
+impl Engine for FakeEngine {
+    async fn publish(&self, records: Vec<IntakeRecord>) -> Vec<Result<Ack, PublishError>> {
+        let mut failures = std::mem::take(&mut *self.failures.lock());
+        let mut published = self.published.lock();
+        let mut publish = |(at, record)| match failures.remove(&at) {
+            Some(error) => Err(error),
+            None => {
+                published.push(record);
+                Ok(Ack { partition: 0, offset: i64::try_from(published.len()).unwrap() - 1 })
+            }
+        };
+        records.into_iter().enumerate().map(&mut publish).collect()
+    }
+
+    fn check(&self, dimensions: &Dimensions<'_>) -> CheckAnswer {
+        let namespace = dimensions.get(Dimension::Namespace).unwrap_or_default();
+        assert_ne!(namespace, "panic", "asked to panic");
+        let allowed = CheckAnswer {
+            state: DecisionState::Allowed,
+            reason_code: ReasonCode::WithinQuota,
+            http_status: 200,
+            budget: None,
+            scope: None,
+            measure: None,
+            currency: None,
+            limit: None,
+            used: None,
+            window: None,
+            enforcement_lag_us: 1_500,
+        };
+        let Some(decision) =
+            self.decisions.lock().iter().find(|d| d.scope.get(Dimension::Namespace) == Some(namespace)).cloned()
+        else {
+            return allowed;
+        };
+        CheckAnswer {
+            state: decision.state,
+            reason_code: decision.reason_code,
+            http_status: decision.http_status,
+            budget: Some(decision.budget),
+            scope: Some(decision.scope),
+            measure: Some(decision.measure),
+            currency: decision.currency,
+            limit: Some(decision.limit),
+            used: Some(decision.used),
+            window: Some(decision.window),
+            enforcement_lag_us: 1_500,
+        }
+    }
+
+    fn balances(&self, query: &BalanceQuery) -> Vec<BalanceRow> {
+        self.balance_queries.lock().push(query.clone());
+        let mut rows = self.status().balances;
+        rows.retain(|row| {
+            query.matches_scope(&row.scope)
+                && query.every.is_none_or(|every| row.every == every.name())
+                && query.budget.as_ref().is_none_or(|budget| row.budget.as_ref() == Some(budget))
+                && query.measure.as_ref().is_none_or(|measure| row.measure == *measure)
+        });
+        rows.truncate(query.limit);
+        rows
+    }
+
+    fn decisions(&self) -> Vec<Decision> {
+        let sudden = std::mem::take(&mut *self.sudden.lock());
+        sudden.into_iter().for_each(|decision| self.decide(decision));
+        self.decisions.lock().clone()
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Decision>> {
+        self.updates.subscribe()
+    }
+
+    async fn sql(&self, request: SqlRequest) -> Result<QueryOutput, ApiProblem> {
+        self.queries.lock().push(request.clone());
+        match request.query.as_str() {
+            "slow" => {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                Err(ApiProblem::internal("slept"))
+            }
+            "big" => {
+                let pieces = std::iter::repeat_with(|| Ok(Bytes::from(vec![b'x'; 64 * 1024]))).take(4096);
+                let body = QueryBody::Stream(Box::pin(tokio_stream::iter(pieces)));
+                Ok(QueryOutput { content_type: request.format.content_type().into(), body })
+            }
+            "wrong" => Err(ApiProblem::new(400, "sql_error", "there is no column `x`").with("line", 1)),
+            _ => {
+                let body = match request.format {
+                    OutputFormat::Json => r#"[{"n":"9007199254740993"}]"#,
+                    _ => "n\n9007199254740993\n",
+                };
+                Ok(QueryOutput {
+                    content_type: request.format.content_type().into(),
+                    body: QueryBody::Bytes(Bytes::from_static(body.as_bytes())),
+                })
+            }
+        }
+    }
+
+    async fn report(
+        &self,
+        _name: &str,
+        params: &BTreeMap<String, String>,
+        format: OutputFormat,
+    ) -> Result<QueryOutput, ApiProblem> {
+        self.report_params.lock().push(params.clone());
+        let rows: Vec<serde_json::Value> = REPORT
+            .iter()
+            .map(|(namespace, team, repository, requests, tokens, cost)| {
+                serde_json::json!({
+                    "namespace": namespace, "team": team, "repository": repository,
+                    "requests": requests, "total_tokens": tokens, "cost": cost, "currency": cost.map(|_| "USD"),
+                })
+            })
+            .collect();
+        let body = match format {
+            OutputFormat::Json => serde_json::to_string(&rows).unwrap(),
+            _ => "namespace,cost\nsupport,0.000000000001\n".to_owned(),
+        };
+        Ok(QueryOutput { content_type: format.content_type().into(), body: QueryBody::Bytes(body.into()) })
+    }
+
+    fn report_list(&self) -> Vec<ReportInfo> {
+        vec![ReportInfo {
+            name: "chargeback".into(),
+            description: "What did each group cost in a month?".into(),
+            parameters: vec![ReportParameter {
+                name: "period".into(),
+                description: "The month, as YYYY-MM.".into(),
+                required: true,
+            }],
+        }]
+    }
+
+    fn status(&self) -> StatusView {
+        sample_status(self.started_at, now())
+    }
+
+    fn mail(&self, id: &str) -> Option<Bytes> {
+        (id == MAIL_ID).then(|| Bytes::from_static(include_bytes!("mail.eml")))
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.not_ready.lock().clone().map_or(Ok(()), Err)
+    }
+
+    fn metrics(&self) -> String {
+        "# TYPE outlay_fake gauge\noutlay_fake 1\n".into()
+    }
+}
+
+/// An id as the real one builds it: full of what a URL must escape.
+pub const MAIL_ID: &str = "support-daily|namespace=support|day|2026-11-21T00:00:00Z|0.8";
+
+/// Namespace, team, repository, requests, tokens, cost. One row has no price.
+pub type ReportLine =
+    (&'static str, Option<&'static str>, Option<&'static str>, &'static str, &'static str, Option<&'static str>);
+pub const REPORT: &[ReportLine] = &[
+    ("support", Some("helpdesk"), Some("acme/bot"), "48123", "91230441", Some("412.083441250001")),
+    ("support", Some("helpdesk"), Some("acme/kb-search"), "20311", "30118220", Some("120.5")),
+    ("support", Some("escalations"), None, "812", "2210034", Some("18.000000000009")),
+    ("research", Some("evals"), Some("acme/long-context-evaluation-harness"), "9120", "812004112", Some("2210.77")),
+    ("research", Some("agents"), Some("acme/swarm"), "30112", "220114009", Some("733.120000417")),
+    ("platform", Some("ci"), Some("acme/monorepo"), "120344", "44120031", Some("61.2500000001")),
+    ("<img src=x onerror=alert(1)>", Some("\u{202e}evil"), Some("a/b"), "1", "12", None),
+];
+
+fn balance(
+    budget: &str,
+    scope: &[(Dimension, &str)],
+    measure: &str,
+    used: &str,
+    limit: &str,
+    ppm: u64,
+    now: TimeUs,
+) -> BalanceRow {
+    let is_hour = budget.contains("hour");
+    let start = TimeUs(now.0.div_euclid(TimeUs::HOUR) * TimeUs::HOUR);
+    let hour = Window { start, end: start.plus_us(TimeUs::HOUR), zone: chrono_tz::UTC };
+    BalanceRow {
+        budget: Some(budget.into()),
+        scope: Scope::new(scope.iter().copied()),
+        every: if is_hour { "hour" } else { "day" }.into(),
+        window: if is_hour { hour } else { day(now) },
+        measure: measure.into(),
+        currency: (measure == "cost").then_some(Currency::USD),
+        used: used.into(),
+        limit: Some(limit.into()),
+        used_ppm: Some(ppm),
+        state: Some(if ppm >= 1_000_000 && !budget.contains("soft") {
+            DecisionState::Blocked
+        } else {
+            DecisionState::Allowed
+        }),
+        mode: Some(if budget.contains("soft") { "soft" } else { "hard" }.into()),
+    }
+}
+
+/// Data for the page: everything that it has a place for.
+pub fn sample_status(started_at: TimeUs, now: TimeUs) -> StatusView {
+    use Dimension::{Namespace, Repository, Team, User};
+    let seconds = u64::try_from((now.0 - started_at.0) / TimeUs::SECOND).unwrap_or(0);
+    let growing = (400_000 + seconds * 11_000).min(1_300_000);
+    let mail = |id: &str, subject: &str, state, at: i64, error: Option<&str>| MailRow {
+        id: id.into(),
+        subject: subject.into(),
+        to: vec!["support-leads@example.com".into()],
+        state,
+        at: now.plus_us(-at * TimeUs::SECOND),
+        error: error.map(Into::into),
+    };
+    let rejection = |at: i64, offset, rejection| RejectionRow {
+        at: now.plus_us(-at * TimeUs::SECOND),
+        partition: 3,
+        offset,
+        rejection,
+    };
+    StatusView {
+        version: "0.1.0".into(),
+        started_at,
+        now,
+        events_per_second: 4_200 + (now.0 / 1_000_000 * 7919 % 900).unsigned_abs(),
+        totals: Totals {
+            accepted: 1_204_332 + seconds * 4_300,
+            duplicate: 412,
+            rejected: 3,
+            too_late: 2,
+            forwarded: 120,
+            unpriced: 51,
+        },
+        lag: LagView { consumer_events: 12, enforcement_us: 2_100 },
+        log: LogView { kind: LogKind::Embedded, address: "127.0.0.1:9092".into(), partitions: 8 },
+        lake: LakeView {
+            version: Some(41),
+            location: "data/lake/usage".into(),
+            rows: 1_190_000,
+            tail_rows: 14_332,
+            committed_at: Some(now.plus_us(-2 * TimeUs::SECOND)),
+        },
+        balances_total: 8_112,
+        balances: vec![
+            balance(
+                "support-daily",
+                &[(Namespace, "support")],
+                "tokens",
+                &growing.to_string(),
+                "1000000",
+                growing,
+                now,
+            ),
+            balance(
+                "research-cost-soft",
+                &[(Namespace, "research")],
+                "cost",
+                "5210.770000000417",
+                "5000",
+                1_042_154,
+                now,
+            ),
+            balance(
+                "per-user-hourly",
+                &[(Namespace, "support"), (User, "u-17")],
+                "requests",
+                "93",
+                "100",
+                930_000,
+                now,
+            ),
+            balance(
+                "ci",
+                &[(Namespace, "platform"), (Team, "ci"), (Repository, "acme/monorepo")],
+                "cost",
+                "61.2500000001",
+                "100",
+                612_500,
+                now,
+            ),
+            balance("xss", &[(Namespace, "<img src=x onerror=alert(1)>")], "tokens", "12", "1000", 12_000, now),
+            balance("everything", &[], "cost", "3555.723441667010", "50000", 71_114, now),
+        ],
+        mails: vec![
+            mail(MAIL_ID, "Outlay: support has used 80 % of support-daily", MailState::Sent, 40, None),
+            mail(
+                "b",
+                "Outlay: research has used 100 % of research-cost-soft",
+                MailState::Queued,
+                300,
+                Some("connection refused"),
+            ),
+        ],
+        alerts: vec![Alert {
+            id: MAIL_ID.into(),
+            budget: "support-daily".into(),
+            scope: Scope::new([(Namespace, "support")]),
+            window: day(now),
+            every: "day".into(),
+            threshold: "0.8".into(),
+            measure: "tokens".into(),
+            currency: None,
+            limit: "1000000".into(),
+            used: "800123".into(),
+            burn_per_hour: "120000".into(),
+            exhausted_at: Some(now.plus_us(TimeUs::HOUR)),
+            mode: "hard".into(),
+            raised_at: now.plus_us(-40 * TimeUs::SECOND),
+            to: vec!["support-leads@example.com".into()],
+        }],
+        rejections: vec![
+            rejection(
+                12,
+                88_121,
+                Rejection::field(RejectCode::Negative, "tokens.input", "`-5` is negative; send zero or more"),
+            ),
+            rejection(
+                75,
+                88_002,
+                Rejection::new(RejectCode::NotJson, "the value is no JSON at column 1; send one JSON object"),
+            ),
+            rejection(
+                310,
+                87_440,
+                Rejection::field(RejectCode::MissingField, "namespace", "there is no `namespace`; name who pays"),
+            ),
+        ],
+        unpriced: vec![UnpricedRow {
+            provider: "acme".into(),
+            model: "in-house-7b".into(),
+            events: 51,
+            tokens: 81_200,
+        }],
+        health: [
+            ("log", "8 partitions, all assigned", true),
+            ("lake", "version 41, 2 s ago", true),
+            ("mail", "smtp.example.com:587: connection refused; 1 waits", false),
+            ("prices", "book of 2026-11-01, 212 models", true),
+        ]
+        .map(|(component, detail, ok)| HealthRow { component: component.into(), ok, detail: detail.into() })
+        .into(),
+    }
+}
