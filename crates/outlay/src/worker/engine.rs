@@ -1,0 +1,413 @@
+//! The HTTP surface's questions, answered from what the threads share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use budget_core::{BalanceFilter, BalanceView, Check, Kind, KindFilter, Standing, StandingState};
+use bytes::Bytes;
+use event_log::{LogError, Publisher, topics};
+use http_api::{
+    Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, Engine, HealthRow, IntakeRecord, LagView, LakeView,
+    LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo,
+    ReportParameter, SqlRequest, StatusView, Totals, UnpricedRow,
+};
+use otlp_server::Entrance;
+use tokio::sync::broadcast;
+use usage_lake::{LakeError, QueryPool, Report, ReportRequest};
+use usage_types::{Decision, DecisionState, Dimensions, Measure, Mode, ReasonCode, TimeUs, TokenClass};
+
+use super::shared::Shared;
+use super::views::query_input;
+use crate::options::LogChoice;
+
+/// How many balances of budgets the page shows.
+const STATUS_BALANCES: usize = 200;
+/// Balances that are looked at to find the fullest: some tens of milliseconds, a slice of the lock at a time.
+const BALANCES_RANKED: usize = 20_000;
+/// Balances taken while the lock is held once.
+const PAGE_ROWS: usize = 500;
+/// What a report takes: name, description, whether it is required.
+const REPORT_PARAMETERS: [(&str, &str, bool); 3] = [
+    ("period", "YYYY, YYYY-MM or YYYY-MM-DD", true),
+    ("group_by", "dimensions, separated by commas", false),
+    ("zone", "IANA time zone of the period; UTC where it is left out", false),
+];
+/// How many alerts the page shows.
+const STATUS_ALERTS: usize = 100;
+/// How many mails the page shows.
+const STATUS_MAILS: usize = 50;
+
+/// The engine behind the HTTP surface.
+pub struct Outlay {
+    shared: Arc<Shared>,
+    publisher: Publisher,
+    queries: QueryPool,
+    log_address: String,
+    otlp: OnceLock<Weak<Entrance>>,
+}
+
+impl Outlay {
+    /// With a publisher of its own for events that come over HTTP.
+    pub fn new(shared: Arc<Shared>, queries: QueryPool, log_address: String) -> Result<Self, LogError> {
+        let publisher = Publisher::open(&shared.log_config)?;
+        Ok(Self { shared, publisher, queries, log_address, otlp: OnceLock::new() })
+    }
+
+    /// Shows the counters of this entrance among its own.
+    pub fn counts_also(&self, entrance: Arc<Entrance>) {
+        // Weak, since the entrance holds the engine. There is one entrance, so nothing is set twice.
+        let _first = self.otlp.set(Arc::downgrade(&entrance));
+    }
+
+    fn answer(&self, standing: Option<Standing>, state: DecisionState, reason: ReasonCode) -> CheckAnswer {
+        let (_, enforcement_lag_us) = self.shared.lag();
+        let http_status = match (&standing, state) {
+            (Some(standing), DecisionState::Blocked) => standing.budget.http_status,
+            _ => 200,
+        };
+        let mut answer = CheckAnswer {
+            state,
+            reason_code: reason,
+            http_status,
+            budget: None,
+            scope: None,
+            measure: None,
+            currency: None,
+            limit: None,
+            used: None,
+            window: None,
+            enforcement_lag_us,
+        };
+        if let Some(Standing { budget, scope, window, used }) = standing {
+            let measure = budget.limit.measure;
+            answer.budget = Some(budget.id.to_string());
+            answer.scope = Some(scope);
+            answer.measure = Some(measure.name().to_owned());
+            answer.currency = measure.currency();
+            answer.limit = Some(measure.format(budget.limit.amount));
+            answer.used = Some(measure.format(used));
+            answer.window = Some(window);
+        }
+        answer
+    }
+
+    async fn query(&self, sql: String, format: OutputFormat) -> Result<QueryOutput, ApiProblem> {
+        let begun = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        let text = sql.clone();
+        let input = tokio::task::spawn_blocking(move || query_input(&shared, &text))
+            .await
+            .map_err(|error| ApiProblem::internal(error.to_string()))?
+            .map_err(|error| ApiProblem::internal(format!("{error:#}")))?;
+        let format = match format {
+            OutputFormat::Json => usage_lake::Format::Json,
+            OutputFormat::Csv => usage_lake::Format::Csv,
+            OutputFormat::Arrow => usage_lake::Format::Arrow,
+            OutputFormat::Parquet => usage_lake::Format::Parquet,
+        };
+        let result = self.queries.query(&sql, input, format).await;
+        self.shared.metrics.count_query(result.is_ok(), begun.elapsed());
+        let output = result.map_err(problem)?;
+        let content_type = output.format.content_type().to_owned();
+        Ok(QueryOutput { content_type, body: QueryBody::Bytes(Bytes::from(output.bytes)) })
+    }
+
+    fn balance_pages(&self, filter: &BalanceFilter, rows_max: usize) -> Vec<BalanceView> {
+        let (mut rows, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.shared.counted.lock().core.balances(filter, after, PAGE_ROWS.min(rows_max - rows.len()));
+            rows.extend(page.rows);
+            after = page.next;
+            if after.is_none() || rows.len() >= rows_max {
+                return rows;
+            }
+        }
+    }
+}
+
+/// A query's error as the caller is told.
+fn problem(error: LakeError) -> ApiProblem {
+    let (status, code) = match &error {
+        LakeError::Sql(_) | LakeError::QueryDepth => (400, "sql_error"),
+        LakeError::QueryMemory { .. } => (422, "query_memory_exceeded"),
+        LakeError::QueryTime { .. } => (422, "query_time_exceeded"),
+        LakeError::QueryResult { .. } => (422, "query_result_too_large"),
+        LakeError::QueryBusy => return ApiProblem::unavailable("queries_busy", error.to_string(), 1),
+        LakeError::ReportUnknown { .. } => return ApiProblem::not_found(error.to_string()),
+        LakeError::ReportParameter { parameter, .. } => return ApiProblem::invalid(*parameter, error.to_string()),
+        _ => (500, "query_failed"),
+    };
+    ApiProblem::new(status, code, error.to_string())
+}
+
+#[async_trait]
+impl Engine for Outlay {
+    async fn publish(&self, records: Vec<IntakeRecord>) -> Vec<Result<Ack, PublishError>> {
+        // All are queued before the first is awaited, so a batch costs one round trip.
+        let queued: Vec<_> = records
+            .iter()
+            .map(|record| {
+                let headers: Vec<(&str, &[u8])> =
+                    record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
+                self.publisher.send(topics::USAGE_EVENTS, record.key.as_bytes(), Some(&record.value), &headers, None)
+            })
+            .collect();
+        let mut acks = Vec::with_capacity(queued.len());
+        for handle in queued {
+            let result = match handle {
+                Ok(handle) => handle.await,
+                Err(error) => Err(error),
+            };
+            acks.push(match result {
+                Ok(position) => Ok(Ack { partition: position.partition, offset: position.offset }),
+                Err(LogError::QueueFull) => Err(PublishError::QueueFull),
+                Err(error @ LogError::TooLarge { .. }) => Err(PublishError::Refused(error.to_string())),
+                Err(error) => Err(PublishError::Unavailable(error.to_string())),
+            });
+        }
+        acks
+    }
+
+    fn check(&self, dimensions: &Dimensions<'_>) -> CheckAnswer {
+        let now = TimeUs::from(chrono::Utc::now());
+        let check = self.shared.counted.lock().core.check(dimensions, now);
+        match check {
+            Check::Allowed(standing) => self.answer(standing, DecisionState::Allowed, ReasonCode::WithinQuota),
+            Check::Blocked(standing) => {
+                let reason = standing.reason();
+                self.answer(Some(standing), DecisionState::Blocked, reason)
+            }
+        }
+    }
+
+    fn balances(&self, query: &BalanceQuery) -> Vec<BalanceRow> {
+        let filter = BalanceFilter {
+            kind: query.budget.as_ref().map_or(KindFilter::Any, |id| KindFilter::Budget(id.as_str().into())),
+            dimensions: None,
+            values: query.scope.clone(),
+            every: query.every,
+            at: Some(TimeUs::from(chrono::Utc::now())),
+        };
+        let views = self.balance_pages(&filter, query.limit);
+        let rows = views.iter().flat_map(balance_rows);
+        rows.filter(|row| query.measure.as_ref().is_none_or(|measure| *measure == row.measure))
+            .take(query.limit)
+            .collect()
+    }
+
+    fn decisions(&self) -> Vec<Decision> {
+        self.shared.counted.lock().core.decisions().cloned().collect()
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Decision>> {
+        self.shared.decisions.subscribe()
+    }
+
+    async fn sql(&self, request: SqlRequest) -> Result<QueryOutput, ApiProblem> {
+        self.query(request.query, request.format).await
+    }
+
+    async fn report(
+        &self,
+        name: &str,
+        params: &BTreeMap<String, String>,
+        format: OutputFormat,
+    ) -> Result<QueryOutput, ApiProblem> {
+        let report = Report::find(name).map_err(problem)?;
+        let text = |name: &str| params.get(name).cloned();
+        if let Some(unknown) = params.keys().find(|name| !REPORT_PARAMETERS.iter().any(|(known, ..)| known == name)) {
+            let known: Vec<&str> = REPORT_PARAMETERS.iter().map(|(name, ..)| *name).collect();
+            let detail = format!("`{unknown}` is no parameter of a report; use {}", known.join(", "));
+            return Err(ApiProblem::invalid(unknown.clone(), detail));
+        }
+        let request = ReportRequest {
+            period: text("period").unwrap_or_default(),
+            zone: text("zone").unwrap_or_default(),
+            group_by: text("group_by"),
+        };
+        self.query(report.render(&request).map_err(problem)?, format).await
+    }
+
+    fn report_list(&self) -> Vec<ReportInfo> {
+        Report::all()
+            .iter()
+            .map(|report| ReportInfo {
+                name: report.name.to_owned(),
+                description: report.question().to_owned(),
+                parameters: REPORT_PARAMETERS
+                    .iter()
+                    .filter(|(name, ..)| report.can_group || *name != "group_by")
+                    .map(|(name, description, required)| ReportParameter {
+                        name: (*name).to_owned(),
+                        description: (*description).to_owned(),
+                        required: *required,
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    fn status(&self) -> StatusView {
+        let budgets = BalanceFilter {
+            kind: KindFilter::Budgets,
+            at: Some(TimeUs::from(chrono::Utc::now())),
+            ..BalanceFilter::default()
+        };
+        let views = self.balance_pages(&budgets, BALANCES_RANKED);
+        let balances = fullest(views.iter().flat_map(balance_rows), STATUS_BALANCES);
+        let shared = &self.shared;
+        let (consumer_events, enforcement_us) = shared.lag();
+        let counted = shared.counted.lock();
+        let (seen, files, tail_rows) = (counted.seen.clone(), counted.tail.files().clone(), counted.tail.len());
+        let balances_total = counted.core.stats().balances as u64;
+        drop(counted);
+        StatusView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: shared.started_at,
+            now: TimeUs::from(chrono::Utc::now()),
+            events_per_second: shared.events_per_second(seen.total()),
+            totals: Totals {
+                accepted: seen.accepted,
+                duplicate: seen.duplicate,
+                rejected: seen.rejected,
+                too_late: seen.too_late,
+                forwarded: 0,
+                unpriced: seen.unpriced,
+            },
+            lag: LagView { consumer_events, enforcement_us },
+            log: LogView {
+                kind: match shared.settings.log {
+                    LogChoice::Embedded(_) => LogKind::Embedded,
+                    LogChoice::Kafka(_) => LogKind::Kafka,
+                },
+                address: self.log_address.clone(),
+                partitions: u32::try_from(shared.partitions).unwrap_or(0),
+            },
+            lake: LakeView {
+                version: Some(files.version),
+                location: files.root.display().to_string(),
+                rows: files.usage.iter().map(|file| file.rows).sum(),
+                tail_rows: tail_rows as u64,
+                committed_at: shared.committed_at(),
+            },
+            balances_total,
+            balances,
+            mails: shared.mail.list(STATUS_MAILS).iter().map(mail_row).collect(),
+            alerts: shared.alerts().into_iter().take(STATUS_ALERTS).collect(),
+            rejections: seen
+                .rejections
+                .iter()
+                .map(|(position, rejection)| RejectionRow {
+                    at: position.append_time,
+                    partition: position.partition,
+                    offset: position.offset,
+                    rejection: rejection.clone(),
+                })
+                .collect(),
+            unpriced: seen
+                .unpriced_models
+                .iter()
+                .map(|((provider, model), (events, tokens))| UnpricedRow {
+                    provider: provider.clone(),
+                    model: model.clone(),
+                    events: *events,
+                    tokens: *tokens,
+                })
+                .collect(),
+            health: shared
+                .problems()
+                .into_iter()
+                .map(|(component, problem)| HealthRow {
+                    component: component.to_owned(),
+                    ok: problem.is_none(),
+                    detail: problem.unwrap_or_else(|| "ok".to_owned()),
+                })
+                .collect(),
+        }
+    }
+
+    fn mail(&self, id: &str) -> Option<Bytes> {
+        self.shared.mail.message(id).map(Bytes::from)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.shared.ready()
+    }
+
+    fn metrics(&self) -> String {
+        self.shared.metrics.ready.set(i64::from(self.shared.ready().is_ok()));
+        let mut text = self.shared.metrics.render();
+        if let Some(entrance) = self.otlp.get().and_then(Weak::upgrade) {
+            entrance.counts().write(&mut text);
+        }
+        text
+    }
+}
+
+fn mail_row(entry: &alert_mail::OutboxEntry) -> MailRow {
+    MailRow {
+        id: entry.alert.id.clone(),
+        subject: entry.subject.clone(),
+        to: entry.recipients.iter().map(|recipient| recipient.address.clone()).collect(),
+        state: match entry.state {
+            alert_mail::MailState::Pending | alert_mail::MailState::Sending => MailState::Queued,
+            alert_mail::MailState::Sent if entry.eml.is_some() => MailState::Written,
+            alert_mail::MailState::Sent => MailState::Sent,
+            alert_mail::MailState::Failed => MailState::Failed,
+        },
+        at: entry.sent_at.unwrap_or(entry.queued_at),
+        error: entry.last_error.clone(),
+    }
+}
+
+/// The fullest first, then in the order of the core.
+fn fullest(rows: impl Iterator<Item = BalanceRow>, limit: usize) -> Vec<BalanceRow> {
+    let mut rows: Vec<BalanceRow> = rows.collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.used_ppm));
+    rows.truncate(limit);
+    rows
+}
+
+/// A budget's balance is one row in its measure; a tracked one has a row for each measure that was used.
+fn balance_rows(view: &BalanceView) -> Vec<BalanceRow> {
+    let row = |measure: Measure, used: String| BalanceRow {
+        budget: None,
+        scope: view.scope.clone(),
+        every: view.every.name().to_owned(),
+        window: view.window,
+        measure: measure.name().to_owned(),
+        currency: measure.currency(),
+        used,
+        limit: None,
+        used_ppm: None,
+        state: None,
+        mode: None,
+    };
+    if let Kind::Budget(standing) = &view.kind {
+        let (measure, limit) = (standing.limit.measure, standing.limit.amount);
+        let is_blocked = standing.state == StandingState::Exceeded && standing.mode == Mode::Hard;
+        let ppm = standing.used.0.max(0).checked_mul(1_000_000).map(|scaled| scaled / limit.0.max(1));
+        return vec![BalanceRow {
+            budget: Some(standing.id.to_string()),
+            limit: Some(measure.format(limit)),
+            used_ppm: ppm.and_then(|ppm| u64::try_from(ppm).ok()),
+            state: Some(if is_blocked { DecisionState::Blocked } else { DecisionState::Allowed }),
+            mode: Some(standing.mode.name().to_owned()),
+            ..row(measure, measure.format(standing.used))
+        }];
+    }
+    let mut rows =
+        vec![row(Measure::Tokens, view.tokens.total().to_string()), row(Measure::Requests, view.requests.to_string())];
+    let classes = TokenClass::ALL.into_iter().filter(|class| view.tokens.get(*class) > 0);
+    rows.extend(classes.map(|class| row(Measure::TokensOf(class), view.tokens.get(class).to_string())));
+    if view.tool_calls > 0 {
+        rows.push(row(Measure::ToolCalls, view.tool_calls.to_string()));
+    }
+    if view.compute.0 > 0 {
+        rows.push(row(Measure::Compute, view.compute.to_string()));
+    }
+    rows.extend(view.costs.iter().map(|cost| row(Measure::Cost(cost.currency), cost.amount.to_string())));
+    rows
+}

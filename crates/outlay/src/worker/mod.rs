@@ -1,0 +1,23 @@
+//! The server's inside: one thread that counts, one that commits, and what they share.
+//!
+//! What holds: everything that decides about money is behind one lock ([`counted::Counted`]), so that balances, rows and
+//! accounts of offsets never disagree; nobody holds that lock while waiting for I/O.
+
+mod budgets;
+mod commit;
+mod counted;
+mod data_dir;
+mod engine;
+mod ingest;
+mod mail;
+mod metrics;
+mod otlp;
+mod publish;
+mod recover;
+mod restate;
+mod server;
+mod shared;
+mod views;
+
+pub use server::{ADDRESSES_FILE, Addresses, Running, start};
+pub use shared::Shared;

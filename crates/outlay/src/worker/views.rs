@@ -1,0 +1,240 @@
+//! The SQL views that live in memory: `balances`, `decisions`, `alerts`, `budgets`, `prices`. Built for a query that names them.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use budget_core::{BalanceFilter, BalanceView, Kind};
+use price_book::PriceBook;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use usage_lake::{QueryInput, Tail, rejected_batch};
+use usage_types::{Budget, Dimension, Scope, TokenClass};
+
+use super::counted::Snapshot;
+use super::shared::Shared;
+
+/// Balances taken while the lock is held once.
+const PAGE_ROWS: usize = 500;
+/// The most balances in the view; the query says so where there are more.
+const BALANCES_MAX: usize = 1_000_000;
+
+fn text(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, true)
+}
+
+fn long(name: &str) -> Field {
+    Field::new(name, DataType::Int64, true)
+}
+
+fn time(name: &str) -> Field {
+    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
+}
+
+fn money(name: &str) -> Field {
+    Field::new(name, DataType::Decimal128(38, 12), true)
+}
+
+fn scope_fields() -> impl Iterator<Item = Field> {
+    Dimension::ALL.into_iter().map(|dimension| text(dimension.name()))
+}
+
+fn put_scope(row: &mut Map<String, Value>, scope: &Scope) {
+    row.extend(scope.iter().map(|(dimension, value)| (dimension.name().to_owned(), json!(value))));
+}
+
+/// Rows of JSON as columns of a schema; fields that are not in it are left out.
+fn batch(schema: &SchemaRef, rows: &[impl Serialize]) -> Result<Vec<RecordBatch>> {
+    let mut decoder = arrow::json::ReaderBuilder::new(Arc::clone(schema)).with_batch_size(8192).build_decoder()?;
+    let mut batches = Vec::new();
+    for chunk in rows.chunks(8192) {
+        decoder.serialize(chunk)?;
+        batches.extend(decoder.flush()?);
+    }
+    Ok(batches)
+}
+
+/// What a query may read: the lake with its tail, and the views in memory that its text names.
+pub fn query_input(shared: &Shared, sql: &str) -> Result<QueryInput> {
+    let sql = sql.to_ascii_lowercase();
+    let snapshot: Snapshot = shared.counted.lock().tail.snapshot()?;
+    let rejected = if snapshot.rejected.is_empty() { Vec::new() } else { vec![rejected_batch(&snapshot.rejected)?] };
+    let tail = Tail { usage: snapshot.rows, too_late: snapshot.too_late, rejected };
+    let mut input = QueryInput::of_lake(&snapshot.files, tail)?;
+    type View = (&'static str, fn(&Shared) -> Result<(SchemaRef, Vec<RecordBatch>)>);
+    let views: [View; 5] = [
+        ("balances", balances),
+        ("decisions", decisions),
+        ("alerts", alerts),
+        ("budgets", budgets),
+        ("prices", |shared| {
+            let counted = shared.counted.lock();
+            prices(counted.book())
+        }),
+    ];
+    for (name, view) in views {
+        // A table that no query names costs nothing; one that is named by a text or comment costs a little.
+        if sql.contains(name) {
+            let (schema, rows) = view(shared)?;
+            input = input.with_table(name, schema, rows);
+        }
+    }
+    Ok(input)
+}
+
+fn balances(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let mut fields = vec![text("budget"), text("every"), time("window_start"), time("window_end"), text("zone")];
+    fields.extend(scope_fields());
+    fields.extend(TokenClass::ALL.into_iter().map(|class| long(class.column())));
+    fields.extend([long("total_tokens"), long("requests"), long("tool_calls")]);
+    fields.extend([Field::new("compute_seconds", DataType::Decimal128(38, 9), true), money("cost"), text("currency")]);
+    fields.extend([long("unpriced_events"), text("measure"), text("limit"), text("used"), text("mode")]);
+    let schema = Arc::new(Schema::new(fields));
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let page = shared.counted.lock().core.balances(&BalanceFilter::default(), after, PAGE_ROWS);
+        rows.extend(page.rows.iter().flat_map(balance_rows));
+        after = page.next;
+        if after.is_none() || rows.len() >= BALANCES_MAX {
+            break;
+        }
+    }
+    Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+}
+
+/// One row; for every further currency another one that holds nothing but its cost.
+fn balance_rows(view: &BalanceView) -> Vec<Map<String, Value>> {
+    let mut base = Map::new();
+    put_scope(&mut base, &view.scope);
+    base.insert("every".into(), json!(view.every.name()));
+    base.insert("window_start".into(), json!(view.window.start));
+    base.insert("window_end".into(), json!(view.window.end));
+    base.insert("zone".into(), json!(view.window.zone));
+    if let Kind::Budget(standing) = &view.kind {
+        base.insert("budget".into(), json!(standing.id));
+        base.insert("measure".into(), json!(standing.limit.measure.name()));
+        base.insert("limit".into(), json!(standing.limit.measure.format(standing.limit.amount)));
+        base.insert("used".into(), json!(standing.limit.measure.format(standing.used)));
+        base.insert("mode".into(), json!(standing.mode.name()));
+    }
+    let mut first = base.clone();
+    for class in TokenClass::ALL {
+        first.insert(class.column().into(), json!(view.tokens.get(class)));
+    }
+    first.insert("total_tokens".into(), json!(view.tokens.total()));
+    first.insert("requests".into(), json!(view.requests));
+    first.insert("tool_calls".into(), json!(view.tool_calls));
+    first.insert("compute_seconds".into(), json!(view.compute.to_string()));
+    first.insert("unpriced_events".into(), json!(view.unpriced));
+    let mut rows = vec![first];
+    for (at, cost) in view.costs.iter().enumerate() {
+        if at > 0 {
+            rows.push(base.clone());
+        }
+        rows[at].insert("cost".into(), json!(cost.amount));
+        rows[at].insert("currency".into(), json!(cost.currency));
+    }
+    rows
+}
+
+fn decisions(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let mut fields = vec![
+        text("budget"),
+        text("state"),
+        text("reason_code"),
+        long("http_status"),
+        text("measure"),
+        text("currency"),
+    ];
+    fields.extend([text("limit"), text("used"), long("seq"), time("window_start"), time("window_end"), text("zone")]);
+    fields.extend([time("decided_at"), time("expires_at")]);
+    fields.extend(scope_fields());
+    let schema = Arc::new(Schema::new(fields));
+    let rows: Vec<_> = shared.counted.lock().core.decisions().map(|decision| flat(decision, &decision.scope)).collect();
+    Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+}
+
+fn alerts(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let mut fields =
+        vec![text("id"), text("budget"), text("every"), text("threshold"), text("measure"), text("currency")];
+    fields.extend([text("limit"), text("used"), text("burn_per_hour"), time("exhausted_at"), text("mode")]);
+    fields.extend([time("raised_at"), time("window_start"), time("window_end"), text("zone")]);
+    fields.extend(scope_fields());
+    let schema = Arc::new(Schema::new(fields));
+    let rows: Vec<_> = shared.alerts().iter().map(|alert| flat(alert, &alert.scope)).collect();
+    Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+}
+
+/// A decision or an alert as one flat row: its scope and its window become columns.
+fn flat(value: &impl Serialize, scope: &Scope) -> Map<String, Value> {
+    let Ok(Value::Object(mut row)) = serde_json::to_value(value) else { return Map::new() };
+    if let Some(Value::Object(window)) = row.remove("window") {
+        row.extend(window.into_iter().map(|(name, value)| match name.as_str() {
+            "zone" => (name, value),
+            bound => (format!("window_{bound}"), value),
+        }));
+    }
+    row.remove("scope");
+    put_scope(&mut row, scope);
+    row
+}
+
+fn budgets(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let names =
+        ["id", "match", "per", "every", "zone", "measure", "currency", "limit", "mode", "thresholds", "mail_to"];
+    let mut fields: Vec<Field> = names.map(text).into();
+    fields.push(long("http_status"));
+    let schema = Arc::new(Schema::new(fields));
+    let rows: Vec<Value> = shared.budgets.load().budgets.values().map(|budget| budget_row(budget)).collect();
+    Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+}
+
+fn budget_row(budget: &Budget) -> Value {
+    let per: Vec<&str> = budget.per.iter().map(Dimension::name).collect();
+    let at: Vec<String> = budget.alerts.at.iter().map(ToString::to_string).collect();
+    json!({
+        "id": budget.id,
+        "match": budget.matches.to_string(),
+        "per": per.join(","),
+        "every": budget.window.every.name(),
+        "zone": budget.window.zone,
+        "measure": budget.limit.measure.name(),
+        "currency": budget.limit.measure.currency(),
+        "limit": budget.limit.measure.format(budget.limit.amount),
+        "mode": budget.mode.name(),
+        "thresholds": at.join(","),
+        "mail_to": budget.alerts.to.join(","),
+        "http_status": budget.http_status,
+    })
+}
+
+fn prices(book: &PriceBook) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let fields = vec![
+        text("provider"),
+        text("model"),
+        text("service_tier"),
+        long("above_input_tokens"),
+        text("class"),
+        money("price"),
+        text("currency"),
+        long("units"),
+        time("effective_from"),
+        time("effective_to"),
+        text("source"),
+        text("as_of"),
+        text("note"),
+    ];
+    let schema = Arc::new(Schema::new(fields));
+    let rows: Vec<Value> = book
+        .rows()
+        .map(|row| {
+            json!({
+                "provider": row.provider, "model": row.model, "service_tier": row.service_tier, "above_input_tokens": row.above_input_tokens,
+                "class": row.class.name(), "price": row.price, "currency": row.currency,
+                "units": row.class.units(), "effective_from": row.from, "effective_to": row.to, "source": row.source, "as_of": row.as_of, "note": row.note,
+            })
+        })
+        .collect();
+    Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+}
