@@ -3,9 +3,11 @@
 //! Holds here: what `append` returned from is on the disk; a torn last line (a crash in mid-write) is cut off, a damaged line
 //! before it is refused by name, never skipped: it may be the only trace that a mail was sent. One process at a time.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use folder_lock::FolderLock;
 
 use crate::{MailError, OutboxEntry};
 
@@ -16,7 +18,7 @@ pub(crate) struct Journal {
     file: File,
     len_bytes: u64,
     /// Held as long as the journal is open; the system lets go of it when the process dies.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl Journal {
@@ -79,14 +81,10 @@ impl Journal {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, MailError> {
-    let path = folder.join("outbox.lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(MailError::io(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(MailError::Locked(folder.to_owned())),
-        Err(TryLockError::Error(source)) => Err(MailError::Io { path, source }),
-    }
+fn lock(folder: &Path) -> Result<FolderLock, MailError> {
+    const NAME: &str = "outbox.lock";
+    let held = FolderLock::try_acquire(folder, NAME).map_err(MailError::io(&folder.join(NAME)))?;
+    held.ok_or_else(|| MailError::Locked(folder.to_owned()))
 }
 
 fn open_append(path: &Path) -> Result<File, MailError> {

@@ -27,12 +27,12 @@ mod server;
 mod storage;
 mod topic_config;
 
-use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use folder_lock::FolderLock;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -51,7 +51,7 @@ pub struct LocalLog {
     server: JoinHandle<()>,
     maintenance: JoinHandle<()>,
     broker: Shared,
-    lock: File,
+    _lock: FolderLock,
 }
 
 /// Keeps the internals out of `Debug`.
@@ -83,7 +83,7 @@ impl LocalLog {
         let server = tokio::spawn(server::run(Arc::clone(&broker), listener, stopped.clone()));
         let maintenance = tokio::spawn(storage::maintenance::maintain(Arc::clone(&broker), stopped));
         tracing::info!(%addr, dir = %broker.config.data_dir.display(), "local log serves");
-        Ok(Self { addr, stop, server, maintenance, broker: Shared(broker), lock })
+        Ok(Self { addr, stop, server, maintenance, broker: Shared(broker), _lock: lock })
     }
 
     /// The address it listens on; what clients take as `bootstrap.servers`.
@@ -114,20 +114,12 @@ impl Drop for LocalLog {
         self.maintenance.abort();
         // The folder is unlocked next, and another log may open it: no append may come after that.
         self.broker.0.close_partitions();
-        // Said explicitly, because a child process that is just being started holds the file open for a moment.
-        if let Err(error) = self.lock.unlock() {
-            tracing::warn!(%error, "data folder stays locked until this process ends");
-        }
     }
 }
 
-fn lock(dir: &Path) -> Result<File, LocalLogError> {
+fn lock(dir: &Path) -> Result<FolderLock, LocalLogError> {
     let storage = |source: io::Error| LocalLogError::Storage { dir: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(storage)?;
-    let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE)).map_err(storage)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LocalLogError::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(storage(source)),
-    }
+    let held = FolderLock::try_acquire(dir, LOCK_FILE).map_err(storage)?;
+    held.ok_or_else(|| LocalLogError::InUse { dir: dir.to_owned() })
 }

@@ -1,10 +1,11 @@
 //! The data folder: made, locked against a second server, and holding the generated admin key.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use folder_lock::FolderLock;
 
 use crate::client::{ADMIN_KEY_FILE, stored_key};
 
@@ -12,7 +13,7 @@ use crate::client::{ADMIN_KEY_FILE, stored_key};
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl DataDir {
@@ -21,13 +22,10 @@ impl DataDir {
         fs::create_dir_all(path)
             .with_context(|| format!("cannot make the data folder {}; give another --data", path.display()))?;
         let path = fs::canonicalize(path)?;
-        let lock = File::create(path.join("lock")).with_context(|| format!("cannot write to {}", path.display()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
-                bail!("another outlay runs on {}; stop it, or give another --data", path.display())
-            }
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        let lock = FolderLock::try_acquire(&path, "lock").with_context(|| format!("cannot lock {}", path.display()))?;
+        match lock {
+            Some(lock) => Ok(Self { path, _lock: lock }),
+            None => bail!("another outlay runs on {}; stop it, or give another --data", path.display()),
         }
     }
 
