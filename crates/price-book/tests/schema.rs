@@ -1,4 +1,4 @@
-//! `schemas/prices.v1.json` describes what the reader takes: it is written by hand, so it is held against the reader and the types.
+//! `schemas/prices.v1.json` describes what the reader takes: only its dimensions are generated, so it is held against the reader and the types.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,11 @@
-//! The JSON Schemas in `schemas/` describe what the code reads and writes: they are written by hand, so each is held against the types,
-//! against what is accepted and against what is refused.
+//! The JSON Schemas in `schemas/` describe what the code reads and writes: names and bounds in them are generated from the types, and the
+//! whole is held against what is written, what is accepted and what is refused.
 #![allow(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
+#[path = "../examples/schemas/fill.rs"]
+mod fill;
+#[path = "../examples/schemas/tree.rs"]
+mod tree;
 
 use std::collections::BTreeSet;
 
@@ -73,6 +78,15 @@ fn every_schema_is_a_schema() {
         let schema = json_of(schema);
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
         assert!(jsonschema::draft202012::meta::is_valid(&schema), "{}", schema["$id"]);
+    }
+}
+
+#[test]
+fn every_schema_has_the_names_and_bounds_of_the_types() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
+    for file in fill::FILES {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        assert!(fill::filled(file, &text).unwrap() == text, "schemas/{file} is not current; run: ./dev generate");
     }
 }
 

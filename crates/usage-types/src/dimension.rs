@@ -27,6 +27,12 @@ macro_rules! dimensions {
                 match self { $(Self::$variant => $name,)* }
             }
 
+            /// What it is, in a sentence.
+            #[must_use]
+            pub const fn doc(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
+
             /// The HTTP header that carries it.
             #[must_use]
             pub const fn header(self) -> &'static str {

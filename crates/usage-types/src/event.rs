@@ -26,6 +26,12 @@ macro_rules! token_classes {
                 match self { $(Self::$variant => $name,)* }
             }
 
+            /// What it holds, in a sentence.
+            #[must_use]
+            pub const fn doc(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
+
             /// The column in the lake and in SQL, and the name of a limit.
             #[must_use]
             pub const fn column(self) -> &'static str {
