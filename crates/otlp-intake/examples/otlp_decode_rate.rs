@@ -1,4 +1,4 @@
-//! How fast traces are decoded: `cargo run --release -p otlp-intake --example decode_rate`.
+//! How fast traces are decoded: `cargo run --release -p otlp-intake --example otlp_decode_rate`.
 //!
 //! Prints spans per second of one core for batches as an SDK exports them (512 spans, 18 attributes each): what a bare prost decode of the
 //! generated messages takes, what reading the events takes, and what reading and writing them as records for the log takes; the same in JSON
