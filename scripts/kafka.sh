@@ -101,7 +101,7 @@ write_settings() {
 }
 
 start_once() {
-  local end=$((SECONDS + ${KAFKA_START_TIMEOUT:-120})) child id
+  local end=$((SECONDS + ${KAFKA_START_TIMEOUT:-300})) child id
   write_settings
   if [[ ! -f $dir/data/meta.properties ]]; then
     id=$(head -c 16 /dev/urandom | base64 | tr -d = | tr '+/' 'AB')
@@ -120,7 +120,7 @@ start_once() {
       grep -E ' (ERROR|FATAL) |Exception' "$dir/broker.log" | tail -n 5 >&2 || true
       die "the broker ended; its log is $dir/broker.log"
     fi
-    ((SECONDS < end)) || { stop; die "no answer within ${KAFKA_START_TIMEOUT:-120} s; the broker's log is $dir/broker.log"; }
+    ((SECONDS < end)) || { stop; die "no answer within ${KAFKA_START_TIMEOUT:-300} s; the broker's log is $dir/broker.log"; }
     sleep 0.1
   done
 }
