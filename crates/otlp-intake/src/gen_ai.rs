@@ -173,11 +173,11 @@ pub(crate) fn blank(
     tokens: Tokens,
 ) -> Result<UsageEvent<'static>, Rejection> {
     let mut dimensions = Dimensions::default();
-    for (dimension, names) in &map.attributes.dimensions {
+    for (dimension, names) in &map.dimensions {
         dimensions.set(*dimension, attributes.text(names)?.map(Cow::Owned));
     }
     if dimensions.get(Dimension::Namespace).is_none_or(|namespace| namespace.trim().is_empty()) {
-        let default = &map.attributes.default_namespace;
+        let default = &map.default_namespace;
         if default.is_empty() {
             return Err(no_namespace(map));
         }
@@ -207,7 +207,7 @@ pub(crate) fn blank(
 }
 
 fn no_namespace(map: &OtlpMap) -> Rejection {
-    let name = map.attributes.names(Dimension::Namespace).first().map_or("outlay.namespace", String::as_str);
+    let name = map.names(Dimension::Namespace).first().map_or("outlay.namespace", String::as_str);
     let message = format!(
         "no attribute names the tenant that pays; set one on the resource, like OTEL_RESOURCE_ATTRIBUTES={name}=support"
     );

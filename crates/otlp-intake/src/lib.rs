@@ -19,14 +19,13 @@ mod decode;
 mod gen_ai;
 mod id;
 mod json;
-mod map;
 mod protobuf;
 mod usage;
 
 use usage_types::{Rejection, UsageEvent};
 
 pub use decode::{decode_logs, decode_traces};
-pub use map::OtlpMap;
+pub use usage_intake::OtlpMap;
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub struct Decoded {
     /// Why: the first [`Self::REASONS_MAX`] of them.
     pub reasons: Vec<Refused>,
     /// The first operation that is neither counted nor known to repeat others, though its span tells of usage. An operator should look at
-    /// it: it belongs into [`OtlpMap::operations`] if it is a call of a model.
+    /// it: it belongs into [`OtlpMap::operations`] (`opentelemetry.operations` of the intake file) if it is a call of a model.
     pub unknown_operation: Option<String>,
 }
 

@@ -11,8 +11,8 @@ use crate::BearerKey;
 pub struct OtlpConfig {
     /// The key that every request must carry.
     pub key: BearerKey,
-    /// What attributes mean.
-    pub attributes: OtlpMap,
+    /// What spans and log records mean.
+    pub map: OtlpMap,
     /// The largest body, in bytes, as it comes and again as it is decompressed. Default 8 MiB: a collector's largest batches have one.
     pub body_bytes_max: usize,
     /// The most requests whose bodies are in memory at once; further ones are told to come again. Default 32.
@@ -30,10 +30,10 @@ pub struct OtlpConfig {
 impl OtlpConfig {
     /// Settings with every limit at its default.
     #[must_use]
-    pub fn new(key: BearerKey, attributes: OtlpMap) -> Self {
+    pub fn new(key: BearerKey, map: OtlpMap) -> Self {
         Self {
             key,
-            attributes,
+            map,
             body_bytes_max: 8 << 20,
             requests_max: 32,
             request_timeout: Duration::from_secs(30),

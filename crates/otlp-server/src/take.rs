@@ -88,9 +88,9 @@ impl Entrance {
             return Ok(Partial::default());
         }
         let prepared = if body.len() <= INLINE_BYTES_MAX {
-            prepare(signal, &body, encoding, &self.config.attributes)?
+            prepare(signal, &body, encoding, &self.config.map)?
         } else {
-            let map = self.config.attributes.clone();
+            let map = self.config.map.clone();
             let work = tokio::task::spawn_blocking(move || prepare(signal, &body, encoding, &map));
             work.await.map_err(|error| {
                 tracing::error!(%error, "an OTLP request could not be read");
@@ -160,7 +160,7 @@ fn partial(decoded: &Decoded, refused_by_log: Option<String>) -> Partial {
     if let Some(operation) = &decoded.unknown_operation {
         let _ = write!(
             message,
-            "{}usage of the operation {operation:?} was not counted; if it is a call of a model, add it to the operations that count",
+            "{}usage of the operation {operation:?} was not counted; if it is a call of a model, add it to opentelemetry.operations in the intake file",
             separator(&message)
         );
     }

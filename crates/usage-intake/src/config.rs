@@ -22,8 +22,8 @@ pub struct IntakeConfig {
     pub headers: Vec<(String, Dimension)>,
     /// LiteLLM's logging payload.
     pub litellm: LiteLlmMap,
-    /// OpenTelemetry's attributes.
-    pub opentelemetry: AttributeMap,
+    /// OpenTelemetry's spans and log records.
+    pub opentelemetry: OtlpMap,
 }
 
 /// The namespace of what names none, in the formats that know no namespace.
@@ -36,7 +36,7 @@ impl Default for IntakeConfig {
             cloudevents: vec![CloudEventMap::litellm_openmeter(&litellm)],
             headers: Dimension::ALL.map(|dimension| (dimension.header().to_owned(), dimension)).to_vec(),
             litellm,
-            opentelemetry: AttributeMap::default(),
+            opentelemetry: OtlpMap::default(),
         }
     }
 }
@@ -216,16 +216,27 @@ impl Default for LiteLlmMap {
     }
 }
 
-/// Which attributes of OpenTelemetry name which dimension: those of a span or log record first, then those of its resource.
+/// How OpenTelemetry's spans and log records become usage events.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttributeMap {
-    /// For each dimension the names of attributes, in the order of preference.
+pub struct OtlpMap {
+    /// For each dimension the names of attributes, in the order of preference; each is looked for on the span or log record, then on its
+    /// scope, then on its resource. An empty value counts as absent.
     pub dimensions: Vec<(Dimension, Vec<String>)>,
-    /// The namespace of what names none.
+    /// The namespace of what names none; empty: it is refused.
     pub default_namespace: String,
+    /// Attributes that are kept as tags under their own names, at most [`usage_types::UsageEvent::TAGS_MAX`] of them.
+    pub tags: Vec<String>,
+    /// The values of `gen_ai.operation.name` that are calls of a model. A span without an operation is one as well.
+    pub operations: Vec<String>,
+    /// Names of instrumentation scopes whose input count leaves out what came from or went to a cache, against the conventions.
+    ///
+    /// Default: `opentelemetry.instrumentation.bedrock` (OpenLLMetry, up to 0.62.4 at least), which passes Bedrock's `inputTokens` on.
+    pub input_excludes_cache: Vec<String>,
+    /// Whether Claude Code's own estimate of a cost goes before the price book, as any sender's does. Default true.
+    pub claude_code_cost: bool,
 }
 
-impl AttributeMap {
+impl OtlpMap {
     /// The names of a dimension's attributes, in the order of preference.
     #[must_use]
     pub fn names(&self, dimension: Dimension) -> &[String] {
@@ -233,7 +244,7 @@ impl AttributeMap {
     }
 }
 
-impl Default for AttributeMap {
+impl Default for OtlpMap {
     /// Ours first (`outlay.team`), then those of the semantic conventions, then those that clients are known to send.
     fn default() -> Self {
         let theirs = |dimension| -> &[&str] {
@@ -258,7 +269,14 @@ impl Default for AttributeMap {
             let ours = format!("outlay.{}", dimension.name());
             (dimension, [ours].into_iter().chain(owned(theirs(dimension))).collect())
         };
-        Self { dimensions: Dimension::ALL.map(names).to_vec(), default_namespace: DEFAULT_NAMESPACE.to_owned() }
+        Self {
+            dimensions: Dimension::ALL.map(names).to_vec(),
+            default_namespace: DEFAULT_NAMESPACE.to_owned(),
+            tags: owned(&["deployment.environment.name", "query_source"]),
+            operations: owned(&["chat", "text_completion", "generate_content", "embeddings"]),
+            input_excludes_cache: owned(&["opentelemetry.instrumentation.bedrock"]),
+            claude_code_cost: true,
+        }
     }
 }
 

@@ -27,8 +27,8 @@ mod provider_usage;
 mod time;
 
 pub use config::{
-    AttributeMap, CloudEventMap, DataPath, DataSource, IntakeConfig, IntakeConfigError, LiteLlmMap, MappedCost,
-    MappedMeasure,
+    CloudEventMap, DataPath, DataSource, IntakeConfig, IntakeConfigError, LiteLlmMap, MappedCost, MappedMeasure,
+    OtlpMap,
 };
 pub use dead_letter::{DeadLetter, DeadLetterHeader, RecordParts};
 pub use encode::encode;

@@ -63,6 +63,10 @@ litellm:
 opentelemetry:
   default_namespace: traced
   attributes: { namespace: [k8s.namespace.name, service.name] }
+  tags: [deployment.environment.name, region]
+  operations: [chat, transcribe]
+  input_excludes_cache: acme.tracer
+  claude_code_cost: price_book
 "#,
     )
     .unwrap();
@@ -95,6 +99,14 @@ opentelemetry:
     assert_eq!(config.opentelemetry.names(Dimension::Namespace), ["k8s.namespace.name", "service.name"]);
     assert_eq!(config.opentelemetry.names(Dimension::Team).len(), 3);
     assert_eq!(config.opentelemetry.default_namespace, "traced");
+    assert_eq!(config.opentelemetry.tags, ["deployment.environment.name", "region"]);
+    assert_eq!(config.opentelemetry.operations, ["chat", "transcribe"]);
+    assert_eq!(config.opentelemetry.input_excludes_cache, ["acme.tracer"]);
+    assert!(!config.opentelemetry.claude_code_cost);
+    let none =
+        IntakeConfig::from_yaml("opentelemetry: { tags: [], input_excludes_cache: [], claude_code_cost: event }");
+    let none = none.unwrap().opentelemetry;
+    assert_eq!((none.tags.len(), none.input_excludes_cache.len(), none.claude_code_cost), (0, 0, true));
 }
 
 #[test]
@@ -138,6 +150,21 @@ fn what_is_wrong_is_refused_with_its_line_and_field() {
     check_refused("litellm:\n  dimensions: { team: [\"\"] }", 2, "litellm.dimensions.team", "empty");
     check_refused("litellm:\n  default_namespace: \" \"", 2, "litellm.default_namespace", "nothing is written");
     check_refused("opentelemetry:\n  attributes: { tenant: a }", 2, "opentelemetry.attributes.tenant", "no dimension");
+    let otlp = |rest: &str| format!("opentelemetry:\n  default_namespace: a\n  {rest}\n");
+    check_refused(&otlp("tag: [a]"), 3, "tag", "tags");
+    check_refused(&otlp("tags: { a: b }"), 3, "tags", "a name or a list of names");
+    check_refused(&otlp("tags: [region, \"\"]"), 3, "opentelemetry.tags", "nothing is written");
+    let many: Vec<String> = (0..65).map(|at| format!("t{at}")).collect();
+    check_refused(&otlp(&format!("tags: [{}]", many.join(", "))), 3, "opentelemetry.tags", "64");
+    check_refused(&otlp("operations: []"), 3, "opentelemetry.operations", "chat");
+    check_refused(&otlp("operations: [\"a\\nb\"]"), 3, "opentelemetry.operations", "control character");
+    check_refused(
+        &otlp("input_excludes_cache: [\" \"]"),
+        3,
+        "opentelemetry.input_excludes_cache",
+        "nothing is written",
+    );
+    check_refused(&otlp("claude_code_cost: true"), 3, "opentelemetry.claude_code_cost", "price_book");
     check_refused(&"#".repeat(1024 * 1024 + 1), 0, "", "more than");
 }
 

@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use otlp_intake::{Decoded, OtlpMap};
-use usage_intake::AttributeMap;
+use usage_intake::IntakeConfig;
 use usage_types::{Dimension, RejectCode};
 
 use crate::attributes;
@@ -62,11 +62,12 @@ fn the_first_name_that_is_there_counts_and_the_span_goes_before_the_resource() {
 
 #[test]
 fn names_are_the_operators_to_set() {
-    let attributes = AttributeMap {
+    let map = OtlpMap {
         dimensions: vec![(Dimension::Namespace, vec!["k8s.namespace.name".to_owned()])],
         default_namespace: String::new(),
+        tags: vec!["region".to_owned()],
+        ..OtlpMap::default()
     };
-    let map = OtlpMap { tags: vec!["region".to_owned()], ..attributes.into() };
     let resource = attributes!["k8s.namespace.name" => "prod", "service.namespace" => "other", "region" => "eu"];
     let event = read(resource, vec![], &map).events.remove(0);
     assert_eq!(event.dimensions.get(Dimension::Namespace), Some("prod"));
@@ -74,16 +75,40 @@ fn names_are_the_operators_to_set() {
 }
 
 #[test]
+fn the_intake_file_says_what_is_a_tag_what_counts_and_whose_input_leaves_the_cache_out() {
+    let config = IntakeConfig::from_yaml(
+        "opentelemetry: { tags: region, operations: [transcribe], input_excludes_cache: [the-scope] }",
+    );
+    let map = config.unwrap().opentelemetry;
+    let span_of = |operation: &str| {
+        let own = attributes![
+            "gen_ai.operation.name" => operation,
+            "gen_ai.usage.input_tokens" => 5,
+            "gen_ai.usage.cache_read.input_tokens" => 20,
+            "region" => "eu",
+        ];
+        vec![span(1, own)]
+    };
+    let event = read_with(vec![], "the-scope", span_of("transcribe"), &map).events.remove(0);
+    assert_eq!((event.tokens.input, event.tokens.cache_read), (5, 20));
+    assert_eq!(event.tags.into_iter().collect::<Vec<_>>(), [("region".into(), "eu".into())]);
+    let decoded = read_with(vec![], "the-scope", span_of("chat"), &map);
+    assert_eq!((decoded.events.len(), decoded.unknown_operation.as_deref()), (0, Some("chat")));
+    let defaults = read_with(vec![], "the-scope", span_of("chat"), &OtlpMap::default());
+    assert_eq!(defaults.rejected, 1, "by the conventions no cache is larger than the input");
+}
+
+#[test]
 fn without_a_namespace_usage_is_refused_or_goes_to_the_default() {
     let mut map = OtlpMap::default();
-    map.attributes.default_namespace = String::new();
+    map.default_namespace = String::new();
     for resource in [vec![], attributes!["outlay.namespace" => "", "service.namespace" => "  "]] {
         let decoded = read(resource, vec![], &map);
         let rejection = &decoded.reasons[0].rejection;
         assert_eq!((rejection.code, rejection.field.as_deref()), (RejectCode::MissingField, Some("outlay.namespace")));
         assert!(rejection.message.contains("OTEL_RESOURCE_ATTRIBUTES=outlay.namespace="), "{rejection}");
     }
-    map.attributes.default_namespace = "unassigned".to_owned();
+    map.default_namespace = "unassigned".to_owned();
     assert_eq!(read(vec![], vec![], &map).events[0].dimensions.get(Dimension::Namespace), Some("unassigned"));
 }
 

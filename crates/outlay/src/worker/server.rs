@@ -13,7 +13,6 @@ use budget_core::{Core, CoreConfig};
 use event_log::{EventReader, LogConfig, Position, ensure_topics, topics};
 use http_api::{HttpConfig, Secret, Server};
 use local_log::{LocalLog, LocalLogConfig};
-use otlp_intake::OtlpMap;
 use otlp_server::{BearerKey, Entrance, OtlpConfig};
 use price_book::{PriceBook, Pricer};
 use serde::{Deserialize, Serialize};
@@ -207,7 +206,7 @@ impl Running {
 
 /// OpenTelemetry's entrance: its usage goes into the log as everything that comes over HTTP does.
 fn entrance(admin_key: &str, engine: &Arc<Outlay>, intake: &Intake) -> Arc<Entrance> {
-    let config = OtlpConfig::new(BearerKey::new(admin_key), OtlpMap::from(intake.config.opentelemetry.clone()));
+    let config = OtlpConfig::new(BearerKey::new(admin_key), intake.config.opentelemetry.clone());
     let entrance = Entrance::new(config, Arc::new(otlp::IntoLog(Arc::clone(engine))));
     engine.counts_also(Arc::clone(&entrance));
     entrance

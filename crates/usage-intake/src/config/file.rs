@@ -12,7 +12,7 @@ use serde_saphyr::{Location, Spanned};
 use usage_types::{Dimension, TokenClass, UsageEvent};
 
 use super::{
-    AttributeMap, CloudEventMap, DataPath, DataSource, IntakeConfig, LiteLlmMap, MappedCost, MappedMeasure, replace,
+    CloudEventMap, DataPath, DataSource, IntakeConfig, LiteLlmMap, MappedCost, MappedMeasure, OtlpMap, replace,
 };
 use crate::field::check_text;
 use crate::provider_usage::Format;
@@ -45,7 +45,7 @@ struct RawConfig {
     cloudevents: Option<Vec<RawMap>>,
     headers: Option<BTreeMap<String, Text>>,
     litellm: Option<RawLiteLlm>,
-    opentelemetry: Option<RawAttributes>,
+    opentelemetry: Option<RawOtlp>,
 }
 
 #[derive(Deserialize)]
@@ -102,9 +102,13 @@ struct RawLiteLlm {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-struct RawAttributes {
+struct RawOtlp {
     default_namespace: Option<Text>,
     attributes: BTreeMap<String, Spanned<OneOrMore>>,
+    tags: Option<Spanned<OneOrMore>>,
+    operations: Option<Spanned<OneOrMore>>,
+    input_excludes_cache: Option<Spanned<OneOrMore>>,
+    claude_code_cost: Option<Text>,
 }
 
 /// `$.path`, or `{ value: … }`.
@@ -172,7 +176,7 @@ pub(super) fn read(text: &str) -> Result<IntakeConfig, IntakeConfigError> {
     let raw = raw.unwrap_or_default();
     let mut config = IntakeConfig {
         litellm: litellm(raw.litellm.unwrap_or_default())?,
-        opentelemetry: attributes(raw.opentelemetry.unwrap_or_default())?,
+        opentelemetry: otlp(raw.opentelemetry.unwrap_or_default())?,
         ..IntakeConfig::default()
     };
     let named = headers(raw.headers.unwrap_or_default())?;
@@ -363,26 +367,58 @@ fn litellm(raw: RawLiteLlm) -> Result<LiteLlmMap, IntakeConfigError> {
         map.default_namespace = label(&text.value, text.referenced, "litellm.default_namespace")?;
     }
     if let Some(text) = raw.cost {
-        map.cost_counts = match text.value.as_str() {
-            "event" => true,
-            "price_book" => false,
-            other => {
-                let message = format!("{other:?} sets no cost; write `event` for LiteLLM's or `price_book` for ours");
-                return Err(error(text.referenced, "litellm.cost", message));
-            }
-        };
+        map.cost_counts = is_theirs(&text, "litellm.cost", "LiteLLM's")?;
     }
     lists(&mut map.dimensions, raw.dimensions, "litellm.dimensions")?;
     Ok(map)
 }
 
-fn attributes(raw: RawAttributes) -> Result<AttributeMap, IntakeConfigError> {
-    let mut map = AttributeMap::default();
+/// Whether the sender's cost counts, and not the price book's.
+fn is_theirs(text: &Text, field: &str, theirs: &str) -> Result<bool, IntakeConfigError> {
+    match text.value.as_str() {
+        "event" => Ok(true),
+        "price_book" => Ok(false),
+        other => {
+            let message = format!("{other:?} sets no cost; write `event` for {theirs} or `price_book` for ours");
+            Err(error(text.referenced, field, message))
+        }
+    }
+}
+
+fn otlp(raw: RawOtlp) -> Result<OtlpMap, IntakeConfigError> {
+    let mut map = OtlpMap::default();
     if let Some(text) = raw.default_namespace {
         map.default_namespace = label(&text.value, text.referenced, "opentelemetry.default_namespace")?;
     }
     lists(&mut map.dimensions, raw.attributes, "opentelemetry.attributes")?;
+    if let Some(raw) = raw.tags {
+        let (field, at) = ("opentelemetry.tags", raw.referenced);
+        map.tags = labels(raw, field)?;
+        if map.tags.len() > UsageEvent::TAGS_MAX {
+            let (is, may) = (map.tags.len(), UsageEvent::TAGS_MAX);
+            return Err(error(at, field, format!("{is} tags are more than the {may} that an event may have")));
+        }
+    }
+    if let Some(raw) = raw.operations {
+        let (field, at) = ("opentelemetry.operations", raw.referenced);
+        map.operations = labels(raw, field)?;
+        if map.operations.is_empty() {
+            let message = "no operation would be counted; write the calls of a model, like `[chat, embeddings]`";
+            return Err(error(at, field, message));
+        }
+    }
+    if let Some(raw) = raw.input_excludes_cache {
+        map.input_excludes_cache = labels(raw, "opentelemetry.input_excludes_cache")?;
+    }
+    if let Some(text) = raw.claude_code_cost {
+        map.claude_code_cost = is_theirs(&text, "opentelemetry.claude_code_cost", "Claude Code's")?;
+    }
     Ok(map)
+}
+
+/// Texts of which each may be a dimension, a tag or the name of one.
+fn labels(raw: Spanned<OneOrMore>, field: &str) -> Result<Vec<String>, IntakeConfigError> {
+    raw.value.0.iter().map(|text| label(text, raw.referenced, field)).collect()
 }
 
 /// An error of the YAML reader, without its excerpt of the file: the field is the one it names, else the key on the line.
