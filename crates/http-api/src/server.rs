@@ -52,8 +52,8 @@ impl Server {
         Ok(Self { listener, addr, app, more: axum::Router::new(), stop })
     }
 
-    /// Serves these routes too, with the deadline and the headers of every other. They check the key themselves, and the OpenAPI
-    /// document does not know them.
+    /// Serves these routes too, with the deadline and the headers of every other. They check the key themselves. The
+    /// OpenAPI document describes those of OTLP and knows no others.
     #[must_use]
     pub fn with_routes(mut self, more: axum::Router) -> Self {
         self.more = self.more.merge(more);

@@ -3,6 +3,8 @@
 
 mod operations;
 
+pub use operations::OTLP_PATHS;
+
 use std::sync::LazyLock;
 
 use axum::body::Body;
@@ -60,8 +62,10 @@ pub fn document() -> Value {
     })
 }
 
-/// Adds what every operation has: the key where it is needed, and problems as the answer to what goes wrong.
+/// Adds what every operation has: the key where it is needed, and, where it says nothing of that itself, problems as the answer to what goes
+/// wrong.
 fn finish(path: &str, mut operation: Value) -> Value {
+    let is_ours = operation["responses"]["default"].is_null();
     operation["security"] = if needs_key(path) { json!([{ "key": [] }]) } else { json!([]) };
     let problem = |description: &str| {
         json!({
@@ -69,6 +73,9 @@ fn finish(path: &str, mut operation: Value) -> Value {
             "content": { ApiProblem::CONTENT_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
         })
     };
+    if !is_ours {
+        return operation;
+    }
     if needs_key(path) {
         operation["responses"]["401"] = problem("The key is missing or wrong.");
     }

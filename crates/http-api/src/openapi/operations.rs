@@ -45,11 +45,69 @@ pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<Operation> {
         get("/metrics", simple("metrics", "Metrics for Prometheus", &text_answer("text/plain"))),
         get("/openapi.json", simple("openapi", "This document", &object_answer())),
     ];
+    operations.extend(OTLP_PATHS.map(|path| post(path, otlp(path))));
     operations.extend(page::ASSETS.iter().map(|asset| {
         let id = format!("page{}", asset.path.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
         get(asset.path, simple(&id, "A file of the web page", &text_answer(asset.content_type)))
     }));
     operations
+}
+
+/// Where OTLP is taken. These routes are served by whoever brings them ([`crate::Server::with_routes`]), and are described here because
+/// they are found at the same address.
+pub const OTLP_PATHS: [&str; 3] = ["/v1/traces", "/v1/logs", "/v1/metrics"];
+
+/// OTLP's answers are its own: in the encoding of the request, errors as `google.rpc.Status`.
+fn otlp(path: &str) -> Value {
+    let (id, summary, message) = match path {
+        "/v1/traces" => {
+            ("exportTraces", "Take OpenTelemetry spans: the calls of models among them are counted", "Trace")
+        }
+        "/v1/logs" => {
+            ("exportLogs", "Take OpenTelemetry log records: the calls of models among them are counted", "Logs")
+        }
+        _ => ("exportMetrics", "Take OpenTelemetry metrics, which are not counted", "Metrics"),
+    };
+    let both = |what: &str, json: &Value| {
+        let protobuf = json!({ "description": format!("{what} in Protobuf.") });
+        json!({ "application/x-protobuf": { "schema": protobuf }, "application/json": { "schema": json } })
+    };
+    let request = format!("Export{message}ServiceRequest");
+    let body = json!({ "type": "object", "description": format!("{request} in OTLP's JSON.") });
+    let rejected = if path == "/v1/logs" { "rejectedLogRecords" } else { "rejectedSpans" };
+    let answer = json!({
+        "type": "object",
+        "properties": { "partialSuccess": {
+            "type": "object",
+            "description": "Only where something was refused or is to be told.",
+            "properties": {
+                rejected: { "type": "string", "description": "How many, as text." },
+                "errorMessage": { "type": "string", "description": "The first reasons, by place and attribute." },
+            },
+        } },
+    });
+    let status = json!({
+        "type": "object",
+        "required": ["code", "message"],
+        "properties": { "code": { "type": "integer", "description": "The code of gRPC." }, "message": { "type": "string" } },
+    });
+    let failed =
+        |description: &str| json!({ "description": description, "content": both("google.rpc.Status", &status) });
+    json!({
+        "operationId": id,
+        "summary": summary,
+        "description": "OTLP over HTTP as any exporter sends it; the body may be compressed (Content-Encoding gzip, deflate or zstd). \
+                        The same is taken on the ports 4317 and 4318.",
+        "requestBody": { "required": true, "content": both(&request, &body) },
+        "responses": {
+            "200": {
+                "description": "Taken; in the encoding of the request.",
+                "content": both(&format!("Export{message}ServiceResponse"), &answer),
+            },
+            "401": failed("The key is missing or wrong."),
+            "default": failed("What went wrong. 429 and 503 say in Retry-After when to send again."),
+        },
+    })
 }
 
 fn simple(id: &str, summary: &str, answer: &Value) -> Value {

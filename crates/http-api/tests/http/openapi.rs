@@ -18,8 +18,9 @@ fn the_document_has_every_route_and_no_other() {
         }
     }
     let name = |method| if method == Method::Get { "get" } else { "post" };
+    let otlp = openapi::OTLP_PATHS.map(|path| (Method::Post, path));
     let served: BTreeSet<_> =
-        routes().into_iter().map(|(method, path)| (path.to_owned(), name(method).to_owned())).collect();
+        routes().into_iter().chain(otlp).map(|(method, path)| (path.to_owned(), name(method).to_owned())).collect();
     assert_eq!(described, served);
 }
 

@@ -100,6 +100,26 @@ fn health_metrics_and_keys_are_as_promised() {
     );
 }
 
+#[test]
+fn the_openapi_document_lists_what_is_served_and_which_of_it_needs_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"), &[]);
+    let document: Value = server.get("/openapi.json").json();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(["/v1/events", "/v1/traces", "/v1/logs", "/v1/metrics"].iter().all(|path| paths.contains_key(*path)));
+    for (path, operations) in paths {
+        for (method, operation) in operations.as_object().unwrap() {
+            let method = method.to_ascii_uppercase().parse().unwrap();
+            let url = format!("{}{}", server.url, path.replace('{', "").replace('}', ""));
+            let status = if operation["security"] == serde_json::json!([]) { 200 } else { 401 };
+            let answer = server.send_without_key(server.client().request(method, url)).expect(status);
+            let content = &operation["responses"][status.to_string()]["content"];
+            let media_type = answer.header("content-type").split(';').next().unwrap_or_default().to_owned();
+            assert!(content[media_type.as_str()].is_object(), "{path}: {media_type} is not in {content}");
+        }
+    }
+}
+
 /// The rules of Prometheus' text format 0.0.4 that its server refuses an answer by, and the project's own about names.
 fn in_prometheus_text_format(metrics: &str) {
     let mut families = std::collections::BTreeSet::new();
