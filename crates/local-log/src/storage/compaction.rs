@@ -67,6 +67,9 @@ impl PartitionLog {
             return Ok(None);
         }
         let _maintenance = self.maintenance.lock();
+        if self.is_closed() {
+            return Ok(None);
+        }
         let view = self.view();
         let Some((_, closed)) = view.segments.split_last() else { return Ok(None) };
         let lag_ends = now_ms().saturating_sub(config.min_compaction_lag_ms);

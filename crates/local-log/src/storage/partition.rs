@@ -240,10 +240,11 @@ impl PartitionLog {
         Ok(greatest)
     }
 
-    /// Refuses appends from now on and waits for the one in progress.
+    /// Refuses appends and upkeep from now on and waits for what is in progress: nothing changes the files any more.
     pub fn close(&self) {
         self.writer.lock().closed = true;
         self.waiters.wake_all();
+        drop(self.maintenance.lock());
     }
 
     /// Starts a new segment when the written one is not empty. Blocks on the disk.

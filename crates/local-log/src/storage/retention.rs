@@ -19,6 +19,9 @@ impl PartitionLog {
             return Ok(());
         }
         let _maintenance = self.maintenance.lock();
+        if self.is_closed() {
+            return Ok(());
+        }
         let view = self.view();
         let mut total_bytes: u64 = view.segments.iter().map(|segment| segment.committed_bytes()).sum();
         let mut start = view.log_start;
