@@ -33,13 +33,21 @@ pub fn read(path: &Path) -> Result<(String, BudgetSet)> {
     Ok((text, set))
 }
 
-/// Watches the file until the server stops. A file that is wrong is logged once, and the budgets in force stay.
+/// Watches the file until the server stops. A file that is wrong is logged once, and the budgets in force stay; it is no problem any more
+/// when it says again what is in force.
 pub async fn watch(shared: Arc<Shared>, path: std::path::PathBuf, mut text: String, work: SyncSender<Work>) {
     let mut refused = String::new();
     loop {
         tokio::time::sleep(LOOK).await;
         let Ok(now) = tokio::fs::read_to_string(&path).await else { continue };
-        if now == text || now == refused {
+        if now == refused {
+            continue;
+        }
+        if now == text {
+            if !refused.is_empty() {
+                shared.budgets_problem(None);
+                refused.clear();
+            }
             continue;
         }
         match BudgetSet::from_yaml(&now) {
@@ -52,6 +60,7 @@ pub async fn watch(shared: Arc<Shared>, path: std::path::PathBuf, mut text: Stri
                 }
                 shared.metrics.count_budget_reload(true);
                 shared.budgets_problem(None);
+                refused.clear();
                 text = now;
             }
             Err(error) => {

@@ -146,9 +146,10 @@ impl Shared {
         total.saturating_sub(*before).saturating_mul(1000) / elapsed_ms
     }
 
-    /// Keeps an alert for the page.
+    /// Keeps an alert for the page, once: one that the log did not take is raised again.
     pub fn remember_alert(&self, alert: &Alert) {
         let mut state = self.state.lock();
+        state.alerts.retain(|known| known.id != alert.id);
         state.alerts.push_front(alert.clone());
         state.alerts.truncate(ALERTS_KEPT);
     }
