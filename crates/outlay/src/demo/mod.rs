@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use usage_types::TimeUs;
+use usage_types::{Every, TimeUs, WindowSpec};
 
 use crate::client::{Server, ServerOptions};
 use crate::commands::{runtime, stop_signal};
@@ -48,7 +48,7 @@ pub struct DemoOptions {
 pub fn demo(options: DemoOptions) -> Result<ExitCode> {
     telemetry::start(None, "warn");
     fresh_folder(&options.data)?;
-    let end = TimeUs::from(chrono::Utc::now());
+    let end = trace_end(TimeUs::from(chrono::Utc::now()));
     let budgets_file = options.data.join("budgets.yaml");
     std::fs::write(&budgets_file, budgets::yaml(end))?;
     let settings = Settings::from_options(ServeOptions {
@@ -80,6 +80,14 @@ pub fn demo(options: DemoOptions) -> Result<ExitCode> {
     Ok(if adds_up? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// When the trace ends: now, or just before this month where it would have begun in the last one, so that one month's chargeback holds all
+/// of it.
+fn trace_end(now: TimeUs) -> TimeUs {
+    let month = WindowSpec { every: Every::Month, zone: chrono_tz::UTC };
+    let start = budget_core::window::window_at(month, now).start;
+    if now.plus_us(-trace::duration_us()) < start { start.plus_us(-1) } else { now }
+}
+
 /// An empty folder with our mark; never empties one that is not ours.
 fn fresh_folder(path: &Path) -> Result<()> {
     if path.exists() && std::fs::read_dir(path)?.next().is_some() {
@@ -91,4 +99,22 @@ fn fresh_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
     std::fs::write(path.join(MARKER), "`outlay demo` may empty this folder.\n")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_trace_lies_in_one_month_and_ends_within_the_last_hour() {
+        for start in ["2026-10-31T22:00:00Z", "2026-12-31T22:00:00Z", "2028-02-29T22:00:00Z"] {
+            for minute in 0..4 * 60 {
+                let now = TimeUs::parse_rfc3339(start).unwrap().plus_us(minute * TimeUs::MINUTE);
+                let end = trace_end(now);
+                let month = |time: TimeUs| time.to_utc().format("%Y-%m").to_string();
+                assert_eq!(month(end.plus_us(-trace::duration_us())), month(end), "{now}");
+                assert!(end <= now && end > now.plus_us(-TimeUs::HOUR), "{now}: {end}");
+            }
+        }
+    }
 }

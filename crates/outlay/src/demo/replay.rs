@@ -17,7 +17,7 @@ use crate::worker::Running;
 /// How often the picture is drawn on a terminal, and how often a line is printed elsewhere.
 const DRAW: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// How long the last events may take to be counted.
-const SETTLE: Duration = Duration::from_secs(30);
+const SETTLE: Duration = Duration::from_secs(120);
 
 /// Publishes everything, and returns when all of it is counted.
 pub fn run(running: &Running, server: &Server, end: TimeUs, seconds: u64) -> Result<()> {

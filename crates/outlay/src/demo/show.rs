@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use chrono::Datelike as _;
 use price_book::{PriceBook, Priced, Pricer};
 use serde::Deserialize;
 use usage_types::{Pico, TimeUs};
@@ -87,7 +86,7 @@ pub fn welcome(running: &Running) {
 /// Prints the chargeback and compares its total with the trace's own; `false` where they differ.
 #[expect(clippy::print_stdout, reason = "what the demo is for")]
 pub fn chargeback(server: &Server, end: TimeUs) -> Result<bool> {
-    let period = period(end);
+    let period = end.to_utc().format("%Y-%m").to_string();
     let ask = |format| {
         let params = [("period", period.as_str()), ("group_by", "namespace,team,repository"), ("format", format)];
         server.get("/v1/reports/chargeback", &params)
@@ -115,12 +114,6 @@ pub fn chargeback(server: &Server, end: TimeUs) -> Result<bool> {
         trace::UNPRICED_MODEL
     );
     Ok(adds_up)
-}
-
-/// The month of the trace; the year, where it began in another month; ten years, where it began in another year.
-fn period(end: TimeUs) -> String {
-    let (first, last) = (end.plus_us(-trace::duration_us()).to_utc(), end.to_utc());
-    if first.month() == last.month() { last.format("%Y-%m").to_string() } else { last.format("%Y").to_string() }
 }
 
 /// What the trace costs by the shipped price book, and how many of its requests have no price.
