@@ -17,6 +17,6 @@ async fn main() -> anyhow::Result<()> {
         ClientConfig::new().set("bootstrap.servers", std::env::var("OUTLAY_KAFKA")?).create()?;
     let text = event.to_string();
     let record = FutureRecord::<(), _>::to("usage.events").payload(&text);
-    producer.send(record, Duration::from_secs(10)).await.map_err(|(error, _)| error)?;
+    producer.send(record, Duration::from_secs(30)).await.map_err(|(error, _)| error)?;
     Ok(())
 }
