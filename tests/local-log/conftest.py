@@ -1,7 +1,9 @@
 """A running log for the tests, and the few helpers that they share."""
 
+import itertools
 import os
 import pathlib
+import socket
 import subprocess
 import time
 import uuid
@@ -11,7 +13,20 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 BINARY = os.environ.get("LOCAL_LOG_BIN", str(TARGET / "debug/examples/local-log"))
-PATIENCE_S = 30
+PATIENCE_S = 60
+
+
+def free_port():
+    """A port of loopback on which nobody listens, outside of the range from which the system takes ports for connections (to that very port,
+    too, while nobody listens there) and for servers that leave the choice to it."""
+    last_of_range = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[1])
+    low = 61_000 if last_of_range < 61_000 else 5_500
+    for step in itertools.count(os.getpid() * 37):
+        try:
+            with socket.create_server(("127.0.0.1", low + step % 4_500)) as server:
+                return server.getsockname()[1]
+        except OSError:
+            pass
 
 
 class Log:
@@ -20,7 +35,7 @@ class Log:
     def __init__(self, data, wrapper=()):
         self.data = data
         self.wrapper = list(wrapper)
-        self.listen = "127.0.0.1:0"
+        self.listen = f"127.0.0.1:{free_port()}"
         self.start()
 
     def start(self):

@@ -6,14 +6,14 @@ import subprocess
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 KAFKA_SH = os.environ.get("KAFKA_SH")
 LINES = [f"k{number % 50}:message {number}" for number in range(2000)]
 MESSAGES = sorted(line.split(":")[1] for line in LINES)
 
 
 def run(*command, given=""):
-    done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
     return done.stdout.splitlines()
 
 
@@ -30,7 +30,7 @@ def test_java_console_tools(bootstrap, name, codec):
     )  # fmt: skip
     read = run(
         KAFKA_SH, "run", f"{tools}.consumer.ConsoleConsumer", *at, "--topic", name, "--group", name,
-        "--from-beginning", "--max-messages", "2000", "--timeout-ms", "30000",
+        "--from-beginning", "--max-messages", "2000", "--timeout-ms", "120000",
     )  # fmt: skip
     assert sorted(read) == MESSAGES
     group = run(KAFKA_SH, "run", f"{tools}.consumer.group.ConsumerGroupCommand", *at, "--describe", "--group", name)

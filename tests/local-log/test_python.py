@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from conftest import PATIENCE_S
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 CODECS = [None, "gzip"]
 
 

@@ -56,14 +56,14 @@ def exporters(args):
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
         compression = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
-        options = {"endpoint": args.endpoint, "insecure": True, "headers": headers, "compression": compression[args.compression]}
+        options = {"endpoint": args.endpoint, "insecure": True, "headers": headers, "timeout": 60, "compression": compression[args.compression]}
         return OTLPSpanExporter(**options), OTLPLogExporter(**options), OTLPMetricExporter(**options)
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    options = {"headers": headers, "compression": Compression(args.compression)}
+    options = {"headers": headers, "timeout": 60, "compression": Compression(args.compression)}
     return (
         OTLPSpanExporter(endpoint=f"{args.endpoint}/v1/traces", **options),
         OTLPLogExporter(endpoint=f"{args.endpoint}/v1/logs", **options),
@@ -99,9 +99,11 @@ def main():
     spans, logs, metrics = exporters(args)
 
     tracers = TracerProvider(resource=RESOURCE)
-    tracers.add_span_processor(BatchSpanProcessor(watch(spans, results["traces"], times)))
+    # Nothing goes out before the end: one export of each.
+    at_the_end = {"schedule_delay_millis": 3_600_000}
+    tracers.add_span_processor(BatchSpanProcessor(watch(spans, results["traces"], times), **at_the_end))
     loggers = LoggerProvider(resource=RESOURCE)
-    loggers.add_log_record_processor(BatchLogRecordProcessor(watch(logs, results["logs"], times)))
+    loggers.add_log_record_processor(BatchLogRecordProcessor(watch(logs, results["logs"], times), **at_the_end))
     tracer, logger = tracers.get_tracer("tests"), loggers.get_logger("tests")
 
     with tracer.start_as_current_span("GET /tickets"):

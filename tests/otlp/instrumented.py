@@ -109,7 +109,7 @@ def main():
         ("openllmetry-bedrock", OpenLLMetryBedrock(), bedrock_call),
     ]:
         provider = TracerProvider(resource=Resource.create({"service.name": name, "outlay.namespace": "support"}))
-        exporter = OTLPSpanExporter(endpoint=f"{args.endpoint}/v1/traces", headers={"authorization": f"Bearer {args.key}"})
+        exporter = OTLPSpanExporter(endpoint=f"{args.endpoint}/v1/traces", headers={"authorization": f"Bearer {args.key}"}, timeout=60)
         provider.add_span_processor(BatchSpanProcessor(exporter))
         instrumentor.instrument(tracer_provider=provider)
         call(url)

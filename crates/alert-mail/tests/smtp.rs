@@ -316,7 +316,7 @@ async fn a_crash_before_the_message_left_leaves_no_doubt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_waits_for_the_servers_answer() {
     let dir = TempDir::new().unwrap();
-    let server = Server::start(&dir.path().join("server"), &["--hold", "1"]);
+    let server = Server::start(&dir.path().join("server"), &["--hold", "5"]);
     let url = format!("smtp://localhost:{}", server.port);
     let outbox = open(dir.path(), &url);
     let alerts = [alert("support", &[LEADS]), alert("sales", &[LEADS])];

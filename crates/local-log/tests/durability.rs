@@ -84,8 +84,9 @@ fn every_acknowledged_record_is_there_in_order_after_kill_9_in_mid_produce() {
     let acknowledged = Acknowledged::default();
     let stop = Arc::new(AtomicBool::new(false));
     // One port throughout, so that the producer finds the log again.
-    let mut served = Served::start(dir.path());
-    let addr = served.addr;
+    let addr = SocketAddr::from(([127, 0, 0, 1], common::free_port()));
+    let start = || Served::start_by(Command::new(example()).arg(addr.to_string()).arg(dir.path()));
+    let mut served = start();
     assert_eq!(Client::connect(addr).create_topic("events", PARTITIONS, &[("segment.bytes", "200000")]), 0);
     let sender = std::thread::spawn({
         let (acknowledged, stop) = (acknowledged.clone(), Arc::clone(&stop));
@@ -97,7 +98,7 @@ fn every_acknowledged_record_is_there_in_order_after_kill_9_in_mid_produce() {
         // Somewhere in the middle of a write, a sync, or a new segment.
         std::thread::sleep(Duration::from_micros(700 * round));
         served.kill();
-        served = Served::start_by(Command::new(example()).arg(addr.to_string()).arg(dir.path()));
+        served = start();
     }
     stop.store(true, Ordering::Relaxed);
     sender.join().unwrap();

@@ -404,13 +404,12 @@ async fn a_waiting_fetch_is_woken_by_an_append_and_not_before() {
     assert!(started.elapsed() >= Duration::from_millis(300), "it waited {:?}", started.elapsed());
 
     let mut waiting = Client::connect(log.addr());
-    let long = Fetch { max_wait_ms: 20_000, ..Fetch::default() };
+    // Longer than the client waits for its answer.
+    let long = Fetch { max_wait_ms: 600_000, ..Fetch::default() };
     waiting.send(11, &common::fetch_request("events", 0, 0, long));
     let batch = Batch::default().of(&[("k", "v")]);
-    let started = Instant::now();
     assert_eq!(client.produce("events", 0, batch.clone()).error_code, 0);
     let answer = waiting.receive::<FetchRequest>(11);
-    assert!(started.elapsed() < Duration::from_secs(5), "woken after {:?}", started.elapsed());
     assert_eq!(answer.responses[0].partitions[0].records.as_ref().map(Bytes::len), Some(batch.len()));
 
     // With a minimum above one batch, the second append wakes it.
@@ -512,7 +511,8 @@ async fn transactions_are_refused_with_a_text_that_says_so() {
 async fn a_client_that_does_not_read_its_answers_blocks_nobody_and_is_dropped() {
     let dir = TempDir::new().unwrap();
     let log = start_with(&dir, |config| {
-        config.stall_timeout = Duration::from_millis(500);
+        // Long enough for the other client to send a large request, also on a busy machine.
+        config.stall_timeout = Duration::from_secs(5);
         config.max_connections = 21;
     })
     .await;
@@ -529,11 +529,10 @@ async fn a_client_that_does_not_read_its_answers_blocks_nobody_and_is_dropped() 
             slow.send(11, &common::fetch_request("events", 0, 0, everything));
         }
     }
-    let started = Instant::now();
+    // The client waits for each answer as long as its patience lasts.
     for _ in 0..20 {
         assert_eq!(client.produce("events", 0, Batch::default().of(&[("k", "v")])).error_code, 0);
     }
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     eventually("a slow one lost its place", || {
         let mut another = Client::connect(log.addr());
         another.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();

@@ -5,11 +5,15 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::common::events::{event, zone_without_midnight};
-use crate::common::{Server, python, repository, wait_for, wait_until_eq};
+use crate::common::{PATIENCE, Server, kafka, python, repository, wait_for, wait_until_eq};
 
 /// The shell blocks of the section "Try it", joined lines and all, cut into commands at blank lines and line ends.
 fn commands() -> Vec<String> {
@@ -40,20 +44,41 @@ fn run(server: &Server, command: &str) -> (bool, String) {
     let command = command
         .replace("pip install confluent-kafka && ", "")
         .replace("target/debug/outlay", &own)
-        .replace("data/demo", data)
-        // It follows until it is interrupted.
-        .replace("curl -N", "timeout --preserve-status 3 curl -sN");
+        .replace("data/demo", data);
     let path = format!("{venv}:{}", std::env::var("PATH").unwrap());
-    let output = Command::new("bash")
+    let mut shell = Command::new("bash");
+    shell
         .args(["-c", &format!("set -o pipefail; {command}")])
         .current_dir(repository(""))
         .env("PATH", path)
         .env("OUTLAY_URL", &server.url)
         .env("OUTLAY_KAFKA", &server.log)
-        .env("OUTLAY_ADMIN_KEY", &server.key)
-        .output()
-        .unwrap();
+        .env("OUTLAY_ADMIN_KEY", &server.key);
+    if command.starts_with("curl -N") {
+        return (true, follow(shell));
+    }
+    let output = shell.output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// Runs a command that follows a stream until it is interrupted: here, when it has said that the full set was sent.
+fn follow(mut shell: Command) -> String {
+    let mut child = shell.process_group(0).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let lines = std::thread::spawn(move || {
+        BufReader::new(stdout).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+    });
+    let mut said = String::new();
+    while !said.contains("event: ready\n") {
+        let line = receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the stream says no more than:\n{said}"));
+        said.push_str(&line);
+        said.push('\n');
+    }
+    kill_process_group(Pid::from_child(&child), Signal::KILL).unwrap();
+    child.wait().unwrap();
+    lines.join().unwrap();
+    said
 }
 
 #[test]
@@ -70,14 +95,21 @@ fn every_line_of_the_readme_works_as_it_stands() {
     server.post_event(&event("full", "support", 1000));
     wait_for("the block", || (server.check(&[("namespace", "support")]).status == 403).then_some(()));
     wait_until_eq("rows in the lake", &1, || server.get_json("/v1/status")["lake"]["rows"].as_u64().unwrap());
+    wait_until_eq("decisions on the topic", &1, || kafka::read_topic(&server.log, "usage.decisions").len());
+    let ids = || -> Vec<String> {
+        let rows = server.sql("select id from usage where source = 'readme' order by id");
+        rows.iter().map(|row| row["id"].as_str().unwrap().split('-').next().unwrap().to_owned()).collect()
+    };
 
     let mut said = BTreeMap::new();
     for command in commands().iter().filter(|command| !command.starts_with("export ")) {
+        if command.contains("/v1/sql") {
+            // Whoever types the next command gives the server this time: one event by each of the three clients.
+            wait_until_eq("events of the README", &["curl", "kcat", "python"].map(str::to_owned).to_vec(), ids);
+        }
         let (succeeded, output) = run(&server, command);
         eprintln!("$ {command}{output}");
-        // `timeout` ends the stream with a signal.
-        let follows = command.starts_with("curl -N");
-        assert!(succeeded || follows, "{command}\n{output}");
+        assert!(succeeded, "{command}\n{output}");
         said.insert(command.clone(), output);
     }
     let about = |part: &str| {
@@ -106,11 +138,5 @@ fn every_line_of_the_readme_works_as_it_stands() {
     assert!(about("'select * from decisions'").contains("support-daily"));
     assert!(about(" verify ").contains("every offset is accounted for once"));
 
-    // One event by each of the three clients.
-    let ids = || -> Vec<String> {
-        let rows = server.sql("select id from usage where source = 'readme' order by id");
-        rows.iter().map(|row| row["id"].as_str().unwrap().split('-').next().unwrap().to_owned()).collect()
-    };
-    wait_until_eq("events of the README", &["curl", "kcat", "python"].map(str::to_owned).to_vec(), ids);
     assert_eq!(server.get_json("/v1/status")["totals"]["rejected"], 0);
 }

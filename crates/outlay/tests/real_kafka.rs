@@ -7,7 +7,6 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -130,6 +129,7 @@ fn on_a_real_kafka_an_event_becomes_a_balance_a_decision_and_a_row_and_a_restart
     wait_until_eq("dead letters", &2, || kafka::read_topic(&broker.address, "usage.rejected").len());
     wait_until_eq("rows in the lake", &json!(2), || server.get_json("/v1/status")["lake"]["rows"].clone());
     wait_until_eq("mails", &1, || server.get_json("/v1/status")["mails"].as_array().unwrap().len());
+    wait_until_eq("alerts", &1, || kafka::read_topic(&broker.address, "usage.alerts").len());
     the_groups_offsets_are_shown(&broker, 5);
 
     // Killed; events come in meanwhile.
@@ -163,7 +163,8 @@ fn the_groups_offsets_are_shown(broker: &Broker, records: i64) {
     wanted.add_partition_range("usage.events", 0, 5);
     // Offsets in force, by partition; those that were never committed are no offsets.
     wait_until_eq("the sum of committed offsets", &records, || {
-        let committed = consumer.committed_offsets(wanted.clone(), Duration::from_secs(10)).unwrap();
+        // A broker that has just started may have no coordinator for groups yet.
+        let committed = consumer.committed_offsets(wanted.clone(), PATIENCE).unwrap_or_default();
         committed.elements().iter().filter_map(|element| element.offset().to_raw()).filter(|offset| *offset > 0).sum()
     });
 }

@@ -22,7 +22,8 @@ fn config() -> QueryConfig {
         running_max: 2,
         waiting_max: 8,
         memory_mib: 512,
-        deadline: Duration::from_secs(20),
+        // Far above what a query takes that ends, also on a busy machine.
+        deadline: Duration::from_secs(300),
         rows_max: 100_000,
         bytes_max: 16 << 20,
         threads: 2,
@@ -168,38 +169,35 @@ async fn a_memory_bomb_gets_an_error_and_others_go_on() {
 #[tokio::test]
 async fn an_endless_query_ends_at_its_deadline_and_others_go_on() {
     let input = QueryInput::default();
-    let pool = QueryPool::new(QueryConfig { deadline: Duration::from_secs(3), ..config() });
+    let pool = QueryPool::new(QueryConfig { deadline: Duration::from_secs(10), ..config() });
     // Each side is small: on a quick machine a large one would be out of memory before it is out of time.
     let endless =
         "SELECT count(*) FROM generate_series(1, 2000000) a, generate_series(1, 2000000) b WHERE a.value + b.value = 3";
-    let started = Instant::now();
-    let others = async {
-        let mut answered = 0;
-        while started.elapsed() < Duration::from_secs(2) {
-            assert_eq!(json(&pool, &input, "SELECT 1 AS one").await.unwrap(), serde_json::json!([{"one": 1}]));
-            answered += 1;
-        }
-        answered
-    };
-    let (failed, answered) = tokio::join!(json(&pool, &input, endless), others);
+    // The first answer of the other is there before the endless one is given up.
+    let one = async { json(&pool, &input, "SELECT 1 AS one").await.map(|answer| (answer, Instant::now())) };
+    let failed = async { (json(&pool, &input, endless).await, Instant::now()) };
+    let ((failed, failed_at), one) = tokio::join!(failed, one);
     let error = failed.unwrap_err();
-    assert!(matches!(error, LakeError::QueryTime { limit_s: 3 }), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(6), "it took {:?}", started.elapsed());
-    assert!(answered > 0);
+    assert!(matches!(error, LakeError::QueryTime { limit_s: 10 }), "{error}");
+    let (one, answered_at) = one.unwrap();
+    assert_eq!(one, serde_json::json!([{"one": 1}]));
+    assert!(answered_at < failed_at, "the other query waited for the endless one");
 }
 
 #[tokio::test]
 async fn a_deep_expression_is_answered_or_refused_but_never_kills_the_caller() {
     let input = QueryInput::default();
-    let pool = QueryPool::new(QueryConfig { deadline: Duration::from_secs(5), ..config() });
+    // Planning takes more time the longer the expression is, without end that matters here.
+    let hurried = QueryPool::new(QueryConfig { deadline: Duration::from_secs(5), ..config() });
+    let pool = pool();
     let sum = |terms: usize| format!("SELECT {} AS n", vec!["1"; terms].join(" + "));
     // Whether it is answered depends on the build's speed and stack use; that it ends and says why does not.
     let clear = |result: &Result<serde_json::Value, LakeError>| {
         matches!(result, Ok(_) | Err(LakeError::QueryDepth | LakeError::Sql(_) | LakeError::QueryTime { .. }))
     };
-    let many = json(&pool, &input, &sum(2_000)).await;
+    let many = json(&hurried, &input, &sum(2_000)).await;
     assert!(clear(&many), "{many:?}");
-    let far_too_many = json(&pool, &input, &sum(50_000)).await;
+    let far_too_many = json(&hurried, &input, &sum(50_000)).await;
     assert!(far_too_many.is_err() && clear(&far_too_many), "{far_too_many:?}");
     let nested = format!("SELECT {}1{}", "(".repeat(20_000), ")".repeat(20_000));
     let error = json(&pool, &input, &nested).await.unwrap_err();
@@ -298,7 +296,7 @@ async fn a_result_beyond_its_limits_is_an_error_and_never_cut() {
 }
 
 async fn until_load(pool: &QueryPool, load: usize) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while pool.load() != load {
         assert!(Instant::now() < deadline, "the pool never had {load} queries");
         tokio::time::sleep(Duration::from_millis(5)).await;

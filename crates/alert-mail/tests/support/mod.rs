@@ -1,5 +1,8 @@
 //! A real SMTP server and a real mail reader, both in Python, for the tests beside.
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, missing_docs, clippy::unwrap_used)]
+
+#[path = "../../../../tests/free_port.rs"]
+mod free_port;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -7,13 +10,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use alert_mail::{MailConfig, MailError, Outbox, OutboxEntry, OutboxOptions};
+pub use free_port::free_port;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use usage_types::{Alert, Dimension, Every, Ppm, Scope, TimeUs, Window, alert_id};
 
 /// How long something that must happen may take. Far above what it takes, since machines are busy.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -84,11 +88,6 @@ pub fn emls(dir: &Path) -> Vec<PathBuf> {
     let mut mails: Vec<_> = files.filter(|file| file.extension().is_some_and(|e| e == "eml")).collect();
     mails.sort();
     mails
-}
-
-/// A port on which nothing listens.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A mail as Python's email package reads it.

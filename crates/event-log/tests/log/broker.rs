@@ -11,6 +11,11 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+#[path = "../../../../tests/free_port.rs"]
+mod free_port;
+
+pub use free_port::free_port;
+
 /// Long enough for a busy machine; nothing waits this long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,7 +71,10 @@ impl OwnBroker {
     }
 
     pub fn config(&self) -> LogConfig {
-        LogConfig::new(&self.address, "event-log-test")
+        let mut config = LogConfig::new(&self.address, "event-log-test");
+        // A broker may take longer to start again than a record usually waits for it.
+        config.extra = owned(&[("message.timeout.ms", "300000")]);
+        config
     }
 
     fn run(dir: &Path, port: &str) -> String {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use event_log::{EventReader, LogConfig, LogError, Publisher, partition_for};
 
-use crate::broker::{PATIENCE, block_on, config, config_with, create_topic, owned, read};
+use crate::broker::{PATIENCE, block_on, config, config_with, create_topic, free_port, owned, read};
 
 #[test]
 fn flush_tells_of_a_refused_record_once_and_the_others_are_there() {
@@ -65,9 +65,9 @@ fn an_acknowledged_record_is_where_the_answer_says_and_where_its_key_belongs() {
 
 #[test]
 fn a_full_queue_pushes_back_and_a_log_that_is_away_is_told_by_flush() {
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let unused = format!("127.0.0.1:{}", free_port());
     let mut config = LogConfig::new(unused, "test");
-    config.extra = owned(&[("queue.buffering.max.messages", "10"), ("message.timeout.ms", "3000")]);
+    config.extra = owned(&[("queue.buffering.max.messages", "10"), ("message.timeout.ms", "10000")]);
     let publisher = Publisher::open(&config).unwrap();
     for _ in 0..10 {
         publisher.try_publish("away", b"k", Some(b"v"), &[], None).unwrap();

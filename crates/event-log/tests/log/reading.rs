@@ -8,7 +8,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::broker::{
-    PATIENCE, at, brokers, config, config_with, create_topic, delete_records, fill, now_ms, read, read_until_error,
+    PATIENCE, at, brokers, config, config_with, create_topic, delete_records, fill, free_port, now_ms, read,
+    read_until_error,
 };
 
 fn of_partition(records: &[OwnedRecord], partition: i32) -> Vec<(i64, String)> {
@@ -70,8 +71,8 @@ fn a_batch_comes_with_the_first_record_and_does_not_wait_to_be_full() {
     assert!(reader.poll_batch(1000, Duration::from_millis(200)).unwrap().is_empty());
     fill("prompt", 1, 1);
     let begin = Instant::now();
-    assert_eq!(reader.poll_batch(1000, PATIENCE).unwrap().len(), 1);
-    assert!(begin.elapsed() < PATIENCE / 2, "waited {:?}", begin.elapsed());
+    assert_eq!(reader.poll_batch(1000, 10 * PATIENCE).unwrap().len(), 1);
+    assert!(begin.elapsed() < PATIENCE, "waited {:?}", begin.elapsed());
 }
 
 #[test]
@@ -204,7 +205,7 @@ fn a_missing_topic_or_partition_or_broker_is_told_when_opening() {
     let missing = LogError::PartitionMissing { topic: "two".into(), partition: 2, partitions: 2 };
     assert_eq!(open(&config(), "two", &[at(2, 0)]), Err(missing));
 
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let unused = format!("127.0.0.1:{}", free_port());
     let error = open(&LogConfig::new(&unused, "test"), "two", &[]).unwrap_err();
     assert!(matches!(&error, LogError::Unreachable { brokers, .. } if *brokers == unused), "{error}");
 

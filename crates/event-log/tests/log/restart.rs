@@ -42,7 +42,7 @@ fn a_broker_restart_ends_nothing_and_a_damaged_batch_stops_the_reader_before_it(
 
     broker.start_again();
     publish("kept", "after");
-    publisher.flush(PATIENCE).unwrap();
+    publisher.flush(5 * PATIENCE).unwrap();
     assert_eq!(values(&read(&mut reader, 2)), ["meanwhile", "after"]);
 
     let mut reader = EventReader::open(&broker.config(), "damaged", &[]).unwrap();

@@ -43,9 +43,18 @@ impl Browser {
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         let complaints = Vec::new();
         let mut browser = Self { child, input, output, session: None, last_id: 0, complaints, _profile: profile };
-        let targets = browser.call("Target.getTargets", json!({})).await;
-        let page = targets["targetInfos"].as_array().unwrap().iter().find(|target| target["type"] == "page").unwrap();
-        let attach = json!({"targetId": page["targetId"], "flatten": true});
+        // The page that it begins with may not be there yet.
+        let end = tokio::time::Instant::now() + DEADLINE;
+        let page = loop {
+            let targets = browser.call("Target.getTargets", json!({})).await;
+            let page = targets["targetInfos"].as_array().unwrap().iter().find(|target| target["type"] == "page");
+            if let Some(page) = page {
+                break page["targetId"].clone();
+            }
+            assert!(tokio::time::Instant::now() < end, "the browser has no page");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
+        let attach = json!({"targetId": page, "flatten": true});
         let session = browser.call("Target.attachToTarget", attach).await["sessionId"].as_str().unwrap().to_owned();
         browser.session = Some(session);
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
@@ -55,6 +64,10 @@ impl Browser {
     }
 
     async fn call(&mut self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).await.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    async fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.last_id += 1;
         let mut message = json!({"id": self.last_id, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -67,8 +80,7 @@ impl Browser {
             assert!(read.expect("an answer of the browser in time").unwrap() > 0, "the browser ended");
             let message: Value = serde_json::from_slice(bytes.strip_suffix(b"\0").unwrap()).unwrap();
             if message["id"] == self.last_id {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+                return message.get("error").map_or_else(|| Ok(message["result"].clone()), |error| Err(error.clone()));
             }
             let is_complaint = match message["method"].as_str() {
                 Some("Runtime.exceptionThrown" | "Page.javascriptDialogOpening") => true,
@@ -85,9 +97,17 @@ impl Browser {
         self.call("Page.navigate", json!({"url": url})).await;
     }
 
+    /// The value of a script in the page. Asked again where the page was just left for another one.
     async fn eval(&mut self, script: &str) -> Value {
         let params = json!({"expression": script, "awaitPromise": true, "returnByValue": true});
-        let result = self.call("Runtime.evaluate", params).await;
+        let end = tokio::time::Instant::now() + DEADLINE;
+        let result = loop {
+            match self.try_call("Runtime.evaluate", params.clone()).await {
+                Ok(result) => break result,
+                Err(error) => assert!(tokio::time::Instant::now() < end, "{script}: {error}"),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
         assert!(result["exceptionDetails"].is_null(), "{script}: {result}");
         result["result"]["value"].clone()
     }

@@ -21,7 +21,7 @@ use crate::fake::FakeEngine;
 
 pub const KEY: &str = "test-admin-key";
 /// Longer than anything here takes, even on a loaded machine.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A server that runs until it is dropped or stopped.
 pub struct Running {

@@ -57,9 +57,9 @@ pub fn now() -> TimeUs {
     chrono::Utc::now().into()
 }
 
-/// The day that `time` is in.
+/// A day that `time` is in, and that does not end within the next 23 hours.
 fn day(time: TimeUs) -> Window {
-    let start = TimeUs(time.0.div_euclid(TimeUs::DAY) * TimeUs::DAY);
+    let start = TimeUs(time.0.div_euclid(TimeUs::HOUR) * TimeUs::HOUR);
     Window { start, end: start.plus_us(TimeUs::DAY), zone: chrono_tz::UTC }
 }
 

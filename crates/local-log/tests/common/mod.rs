@@ -1,13 +1,17 @@
 //! What the tests share: a log in a folder of its own, a client that speaks single requests, record batches.
 
 // Each test file uses a part of it; and a helper that fails is a test that fails.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used)]
+
+#[path = "../../../../tests/free_port.rs"]
+mod free_port;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+pub use free_port::free_port;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
@@ -21,8 +25,8 @@ use kafka_protocol::records::{
 use local_log::{LocalLog, LocalLogConfig};
 use tempfile::TempDir;
 
-/// Everything here is on loopback; what takes longer has failed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Everything here is on loopback; what takes longer has failed, also on a busy machine with a slow disk.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn start(dir: &TempDir) -> LocalLog {
     start_with(dir, |_| {}).await

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use super::PATIENCE;
+use super::{PATIENCE, wait_for};
 
 /// A headless Chromium with one page; ends with this value.
 pub struct Browser {
@@ -56,8 +56,12 @@ impl Browser {
         });
         let mut browser =
             Self { child, commands, answers, session: None, number: 0, complaints: Vec::new(), _profile: profile };
-        let targets = browser.call("Target.getTargets", json!({}));
-        let page = targets["targetInfos"].as_array().unwrap().iter().find(|target| target["type"] == "page").unwrap()["targetId"].clone();
+        // The page that it begins with may not be there yet.
+        let page = wait_for("a page in the browser", || {
+            let targets = browser.call("Target.getTargets", json!({}))["targetInfos"].take();
+            let page = targets.as_array().unwrap().iter().find(|target| target["type"] == "page")?;
+            Some(page["targetId"].clone())
+        });
         let attached = browser.call("Target.attachToTarget", json!({"targetId": page, "flatten": true}));
         browser.session = Some(attached["sessionId"].as_str().unwrap().to_owned());
         for domain in ["Page", "Runtime", "Log"] {
@@ -74,10 +78,10 @@ impl Browser {
         assert!(answer.get("errorText").is_none(), "{answer}");
     }
 
-    /// The value of an expression in the page.
+    /// The value of an expression in the page. Asked again where the page was just left for another one.
     pub fn value(&mut self, expression: &str) -> Value {
-        let answer = self
-            .call("Runtime.evaluate", json!({"expression": expression, "awaitPromise": true, "returnByValue": true}));
+        let asked = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        let answer = wait_for("a page that stays", || self.try_call("Runtime.evaluate", asked.clone()).ok());
         assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
         answer["result"]["value"].clone()
     }
@@ -99,6 +103,10 @@ impl Browser {
     }
 
     fn call(&mut self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.number += 1;
         let mut message = json!({"id": self.number, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -111,8 +119,7 @@ impl Browser {
             let answer =
                 self.answers.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("chromium does not answer {method}"));
             if answer["id"] == self.number {
-                assert!(answer.get("error").is_none(), "{method}: {answer}");
-                return answer["result"].clone();
+                return answer.get("error").map_or_else(|| Ok(answer["result"].clone()), |error| Err(error.clone()));
             }
             self.note(&answer);
         }

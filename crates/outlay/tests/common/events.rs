@@ -1,6 +1,8 @@
 //! Events and time zones that tests use.
 
-use chrono::{DateTime, Duration, Timelike as _, Utc};
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Datelike as _, Duration, Timelike as _, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
@@ -21,16 +23,28 @@ pub fn now() -> String {
     Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
-/// A zone in which no midnight is near, so that a test never runs over the end of a day.
+/// A zone in which no midnight is near, so that a test never runs over the end of a day. One for the whole process: a test that asks twice
+/// gets the same zone, whatever the hour has become.
 pub fn zone_without_midnight() -> Tz {
-    let is_calm = |zone: &Tz| (3..21).contains(&Utc::now().with_timezone(zone).hour());
-    [Tz::UTC, Tz::Asia__Tokyo, Tz::America__Los_Angeles].into_iter().find(is_calm).unwrap()
+    static ZONE: LazyLock<Tz> = LazyLock::new(|| {
+        let is_calm = |zone: &Tz| (3..21).contains(&Utc::now().with_timezone(zone).hour());
+        [Tz::UTC, Tz::Asia__Tokyo, Tz::America__Los_Angeles].into_iter().find(is_calm).unwrap()
+    });
+    *ZONE
 }
 
 /// A zone in which no full hour is near: one of two that are half an hour apart.
 pub fn zone_without_full_hour() -> Tz {
     let is_calm = |zone: &Tz| (5..50).contains(&Utc::now().with_timezone(zone).minute());
     [Tz::UTC, Tz::Asia__Kolkata].into_iter().find(is_calm).unwrap()
+}
+
+/// Waits for the next month, in UTC, where this one ends within so long. What is tracked without a budget is shown for the present month,
+/// and reports are of one: a test that ran over the end of it would look for its events in the wrong one.
+pub fn let_the_month_end(margin: Duration) {
+    while (Utc::now() + margin).month() != Utc::now().month() {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
 }
 
 /// The month of a report that holds a time, as `YYYY-MM` in UTC.

@@ -64,7 +64,8 @@ pub fn publish_with_headers(
     topic: &str,
     records: &[(&str, &[u8], Vec<(&str, &str)>)],
 ) -> Vec<(i32, i64)> {
-    let producer: FutureProducer = config(brokers).set("linger.ms", "0").create().unwrap();
+    // Long enough that all go in one batch of each partition; the flush sends at once.
+    let producer: FutureProducer = config(brokers).set("linger.ms", "100").create().unwrap();
     let sent: Vec<DeliveryFuture> = records
         .iter()
         .map(|(key, value, headers)| {

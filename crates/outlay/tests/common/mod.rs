@@ -7,6 +7,8 @@
 
 pub mod browser;
 pub mod events;
+#[path = "../../../../tests/free_port.rs"]
+mod free_port;
 pub mod kafka;
 pub mod server;
 pub mod smtp;
@@ -16,6 +18,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use free_port::free_port;
 pub use server::{Answer, Server};
 
 /// Long enough for a busy machine; nothing waits this long when all is well.

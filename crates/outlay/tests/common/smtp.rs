@@ -35,10 +35,10 @@ impl SmtpServer {
         let mut paths: Vec<PathBuf> = std::fs::read_dir(&self.folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "eml"))
             .collect();
         paths.sort();
-        paths.iter().map(|path| std::fs::read_to_string(path.with_extension("eml")).unwrap()).collect()
+        paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::common::events::{event, zone_without_midnight};
 use crate::common::smtp::SmtpServer;
-use crate::common::{Server, kafka, wait_for, wait_until_eq};
+use crate::common::{Server, free_port, kafka, wait_for, wait_until_eq};
 
 /// The mails in a data folder, by name, decoded as far as these tests look.
 fn mails(data: &Path) -> BTreeMap<String, String> {
@@ -132,8 +132,8 @@ fn a_mail_waits_while_the_mail_server_is_away_and_is_sent_once_when_it_comes() {
         "budgets:\n  - id: shop-daily\n    match: {{ namespace: shop }}\n    window: {{ every: day, zone: {zone} }}\n    limit: {{ tokens: 100 }}\n    alerts: {{ at: [1.0, 2.0], to: [shop-leads@example.com] }}\n"
     );
     std::fs::write(&budgets, text).unwrap();
-    // A port that nobody listens on, for now.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Nobody listens there, for now.
+    let port = free_port();
     let smtp = format!("smtp://127.0.0.1:{port}");
     let args = ["--budgets", budgets.to_str().unwrap(), "--smtp", &smtp];
     let server = Server::start(&data, &args);

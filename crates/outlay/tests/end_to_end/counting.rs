@@ -8,7 +8,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 
 use crate::common::events::{event, event_with, month, now};
-use crate::common::{Server, kafka, pico, wait_for, wait_until_eq};
+use crate::common::{PATIENCE, Server, kafka, pico, wait_for, wait_until_eq};
 
 /// Per million tokens, in dollars. One token is therefore, in pico-dollars (10⁻¹² $): input 12,500, cache read 1,250, cache write
 /// 15,625 (5 minutes) and 25,000 (1 hour), output and reasoning 100,000.
@@ -208,8 +208,9 @@ fn an_event_is_in_sql_within_a_second_long_before_it_is_committed() {
     // An hour between commits: what SQL shows is the tail.
     let server = with_prices(&dir, &["--commit-interval-ms", "3600000"]);
     let mut fastest = Duration::MAX;
-    // The machine may be busy, so the best of a few counts; slowness of our own would be in each.
-    for attempt in 0..10 {
+    // The machine may be busy, so the best counts; slowness of our own would be in each.
+    let deadline = Instant::now() + PATIENCE;
+    for attempt in 0.. {
         let id = format!("fresh-{attempt}");
         let sent = event(&id, "fresh", 1).to_string();
         kafka::publish(&server.log, "usage.events", &[("", sent.as_bytes())]);
@@ -222,8 +223,8 @@ fn an_event_is_in_sql_within_a_second_long_before_it_is_committed() {
         if fastest < Duration::from_secs(1) {
             break;
         }
+        assert!(Instant::now() < deadline, "the fastest of {attempt} events took {fastest:?}");
     }
-    assert!(fastest < Duration::from_secs(1), "the fastest of ten events took {fastest:?}");
     assert_eq!(server.get_json("/v1/status")["lake"]["rows"], 0, "a commit came between");
 }
 
@@ -241,7 +242,8 @@ fn a_model_without_a_price_counts_in_tokens_and_is_never_free_in_silence() {
     let rows = server.sql("select id, cost, currency from usage where cost is null order by id");
     assert_eq!(rows.iter().map(|row| row["id"].as_str().unwrap()).collect::<Vec<_>>(), ["foreign", "unpriced"]);
     assert!(rows.iter().all(|row| row["cost"].is_null() && row["currency"].is_null()), "{rows:?}");
-    assert_eq!(server.metric::<u64>("outlay_events_unpriced_total"), 2);
+    // Figures follow what is counted.
+    wait_until_eq("unpriced events", &2_u64, || server.metric("outlay_events_unpriced_total"));
 
     let report = server.get_json(&format!("/v1/reports/chargeback?period={}&group_by=namespace", month(Utc::now())));
     let unpriced = report.as_array().unwrap().iter().find(|row| row["cost"].is_null()).expect("a row of its own");

@@ -52,7 +52,10 @@ fn health_metrics_and_keys_are_as_promised() {
     let metrics = server.get("/metrics").text();
     assert!(!metrics.contains("lab"), "{metrics}");
     in_prometheus_text_format(&metrics);
-    assert_eq!((server.metric("outlay_consumer_lag_events"), server.metric("outlay_ready")), (0_u64, 1_u64));
+    // Looked at every half second, so it may still show the event as not read.
+    wait_until_eq("lag and readiness", &(0_u64, 1_u64), || {
+        (server.metric("outlay_consumer_lag_events"), server.metric("outlay_ready"))
+    });
     assert!(server.metric::<f64>("outlay_enforcement_lag_seconds") < 60.0);
 
     for path in [
@@ -173,8 +176,7 @@ fn a_folder_or_port_in_use_is_said_and_nothing_is_harmed() {
     assert!(said.contains("another outlay runs on") && said.contains("--data"), "{said}");
 
     let other = dir.path().join("other");
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let listener = TcpListener::bind(taken).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap().to_string();
     let said = refused(&["--data", other.to_str().unwrap(), "--http", &taken, "--log", "127.0.0.1:0"]);
     assert!(said.contains(&taken) && said.contains("choose another address"), "{said}");

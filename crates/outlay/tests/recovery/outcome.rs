@@ -35,18 +35,26 @@ impl Outcome {
         // The last event of all is what this alert waits for; its mail is the last.
         let everything = || server.get_json("/v1/balances?budget=everything")[0]["used"].clone();
         wait_until_eq("requests", &json!(expected.total.0.to_string()), everything);
+        // Alerts are raised, published and mailed in this order, but those of one batch of events before those of the next only in the first.
         let settled = || {
+            let raised = server.sql("select id from alerts");
+            let last = raised.iter().any(|alert| {
+                alert["id"].as_str().unwrap().starts_with("everything|*|")
+                    && alert["id"].as_str().unwrap().ends_with("|1")
+            });
             let status = server.get_json("/v1/status");
             let mails = status["mails"].as_array().unwrap();
             let written = mails.iter().filter(|mail| mail["state"] == "written").count();
             let alerts = kafka::latest(&server.log, "usage.alerts").len();
-            let last = mails.iter().any(|mail| {
-                mail["id"].as_str().unwrap().starts_with("everything|*|")
-                    && mail["id"].as_str().unwrap().ends_with("|1")
-            });
-            (last, written == alerts)
+            (last, written == raised.len(), alerts == raised.len())
         };
-        wait_until_eq("a mail for every alert, the last one included", &(true, true), settled);
+        wait_until_eq("each alert raised, mailed and published, the last one included", &(true, true, true), settled);
+        let in_force = server.get_json("/v1/decisions");
+        let in_force = in_force.as_array().unwrap().iter().filter(|decision| decision["state"] == "blocked").count();
+        wait_until_eq("decisions on the topic", &in_force, || {
+            let published = kafka::latest(&server.log, "usage.decisions");
+            published.values().filter(|decision| decision["state"] == "blocked").count()
+        });
         Self {
             balances: balances(server),
             rows: rows(server),
@@ -146,15 +154,21 @@ fn scope_text(scope: &Value) -> String {
     if parts.is_empty() { "*".to_owned() } else { parts.join(",") }
 }
 
-/// All balances of windows that hold now, but those of an hour: which one that is depends on when it is asked.
+/// All balances of windows that hold now, but those of an hour, and those of a day in UTC: which one that is depends on when it is asked.
 fn balances(server: &Server) -> BTreeMap<String, Value> {
     let answer = server.get("/v1/balances?limit=10000").expect(200);
     assert_eq!(answer.header("x-outlay-truncated"), "");
     let rows = answer.json();
-    let rows = rows.as_array().unwrap().iter().filter(|row| row["every"] != "hour").map(|row| {
-        let text = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
-        (format!("{} {} {} {}", text("budget"), scope_text(&row["scope"]), text("every"), text("measure")), row.clone())
-    });
+    let rows =
+        rows.as_array().unwrap().iter().filter(|row| row["every"] == "month" || row.get("budget").is_some()).map(
+            |row| {
+                let text = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
+                (
+                    format!("{} {} {} {}", text("budget"), scope_text(&row["scope"]), text("every"), text("measure")),
+                    row.clone(),
+                )
+            },
+        );
     rows.collect()
 }
 

@@ -65,7 +65,7 @@ pub fn live_and_die(data: &Path, args: &[&str], point: Point, sender: &mut Sende
         while begun.elapsed() < after {
             let listening = addresses(data, &child);
             match listening {
-                Some(found) if !sender.is_connected() => sender.connect(found["log"].as_str().unwrap()),
+                Some(found) if !sender.is_connected() => drop(sender.connect(found["log"].as_str().unwrap())),
                 Some(_) => sender.step(share),
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
@@ -146,17 +146,21 @@ impl<'t> Sender<'t> {
         self.producer = None;
     }
 
-    /// There is a new server: whatever is not acknowledged is published to it again.
-    pub fn connect(&mut self, log: &str) {
+    /// There is a new server: whatever is not acknowledged is published to it again. Returns how many of those that are acknowledged, too.
+    pub fn connect(&mut self, log: &str) -> u64 {
         self.disconnect();
         self.producer = Some(Acknowledged::new(log));
         self.next = self.acknowledged.iter().position(|known| !known).unwrap_or(self.acknowledged.len());
         // And some that were acknowledged, as senders do that lost the answer: the new server must know them by its lake.
         let producer = self.producer.as_ref().expect("just made");
-        for at in (0..self.next).rev().step_by(7).take(60) {
+        let mut repeated = 0;
+        let known = self.acknowledged.iter().enumerate().filter(|(_, known)| **known).map(|(at, _)| at);
+        for at in known.rev().step_by(7).take(60) {
             let (key, json) = &self.trace.events[at];
             assert!(producer.send(at, "usage.events", key, json), "an empty queue takes sixty records");
+            repeated += 1;
         }
+        repeated
     }
 
     /// Publishes a few, up to the share, and takes acknowledgements in.
@@ -176,7 +180,8 @@ impl<'t> Sender<'t> {
 
     /// Publishes until so many are acknowledged.
     pub fn send_until(&mut self, share: usize) {
-        let deadline = Instant::now() + PATIENCE;
+        // Each batch waits for the disk.
+        let deadline = Instant::now() + 5 * PATIENCE;
         while self.count < share {
             assert!(Instant::now() < deadline, "{} of {share} events were acknowledged in time", self.count);
             self.step(share);

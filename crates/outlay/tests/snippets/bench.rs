@@ -232,11 +232,6 @@ impl Models {
     }
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// The jars of Kafka's client and what it needs: `scripts/kafka.sh` keeps them.
 fn kafka_jars() -> PathBuf {
     let output = Command::new(repository("scripts/kafka.sh")).arg("install").output().unwrap();

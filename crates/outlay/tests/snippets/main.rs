@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Beside, Counted, Models, free_port};
-use crate::common::{wait_for, wait_until_eq};
+use crate::bench::{Bench, Beside, Counted, Models};
+use crate::common::{PATIENCE, free_port, wait_for, wait_until_eq, wait_within};
 use crate::page::Use;
 
 /// What every snippet for a call of gpt-5.1 reports: 1200 tokens of input, 300 of them from a cache, and 120 of output, 40 of them
@@ -181,7 +181,8 @@ fn count_proxied_calls(bench: &Bench, name: &str) {
     let mut proxy = Beside::start(bench, "litellm.txt", command);
     let url = format!("http://127.0.0.1:{port}");
     let http = bench.server.client();
-    wait_for("LiteLLM's proxy", || {
+    // Its modules take their time on a machine that has not read them before.
+    wait_within(5 * PATIENCE, "LiteLLM's proxy", || {
         proxy.expect_alive();
         http.get(format!("{url}/health/liveliness")).send().ok().filter(|answer| answer.status() == 200)
     });
@@ -225,6 +226,9 @@ fn claude_code() {
             ("ANTHROPIC_API_KEY", "sk-ant-any"),
             ("ANTHROPIC_MODEL", "claude-sonnet-4-5-20250929"),
             ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+            // At its end it waits a second or two for what it has to export; a busy machine takes longer.
+            ("CLAUDE_CODE_OTEL_FLUSH_TIMEOUT_MS", "60000"),
+            ("CLAUDE_CODE_OTEL_SHUTDOWN_TIMEOUT_MS", "60000"),
             ("HOME", bench.folder.to_str().unwrap()),
         ];
         let said = bench.run("claude-code", &variables);
