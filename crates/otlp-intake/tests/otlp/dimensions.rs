@@ -100,8 +100,7 @@ fn the_intake_file_says_what_is_a_tag_what_counts_and_whose_input_leaves_the_cac
 
 #[test]
 fn without_a_namespace_usage_is_refused_or_goes_to_the_default() {
-    let mut map = OtlpMap::default();
-    map.default_namespace = String::new();
+    let mut map = OtlpMap { default_namespace: String::new(), ..OtlpMap::default() };
     for resource in [vec![], attributes!["outlay.namespace" => "", "service.namespace" => "  "]] {
         let decoded = read(resource, vec![], &map);
         let rejection = &decoded.reasons[0].rejection;

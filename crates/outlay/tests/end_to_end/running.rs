@@ -113,7 +113,7 @@ fn the_openapi_document_lists_what_is_served_and_which_of_it_needs_the_key() {
     for (path, operations) in paths {
         for (method, operation) in operations.as_object().unwrap() {
             let method = method.to_ascii_uppercase().parse().unwrap();
-            let url = format!("{}{}", server.url, path.replace('{', "").replace('}', ""));
+            let url = format!("{}{}", server.url, path.replace(['{', '}'], ""));
             let status = if operation["security"] == serde_json::json!([]) { 200 } else { 401 };
             let answer = server.send_without_key(server.client().request(method, url)).expect(status);
             let content = &operation["responses"][status.to_string()]["content"];
