@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::StatusCode;
+use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde::Deserialize;
 
 use crate::options::DEFAULT_HTTP;
@@ -13,6 +14,10 @@ use crate::worker::{ADDRESSES_FILE, Addresses};
 
 /// Name of the file in the data folder that holds a generated admin key.
 pub const ADMIN_KEY_FILE: &str = "admin-key";
+
+/// How often events are given to a server that cannot take them now, and how long is waited between.
+const PUBLISH_TRIES: u32 = 30;
+const PUBLISH_RETRY: Duration = Duration::from_secs(1);
 
 /// Which server to ask.
 #[derive(Debug, Clone, Args)]
@@ -33,6 +38,30 @@ pub struct Server {
     client: Client,
     url: String,
     key: String,
+}
+
+/// What became of published events.
+#[derive(Deserialize)]
+pub struct EventsAnswer {
+    /// How many the log acknowledged.
+    #[serde(default)]
+    pub accepted: u64,
+    /// Those that were refused.
+    #[serde(default)]
+    pub rejected: Vec<RejectedEvent>,
+}
+
+/// An event that was refused.
+#[derive(Deserialize)]
+pub struct RejectedEvent {
+    /// Its place in the request, from 0.
+    pub index: usize,
+    /// For programs.
+    pub code: String,
+    /// The field.
+    pub field: Option<String>,
+    /// For people.
+    pub detail: String,
 }
 
 /// `application/problem+json`, as far as people read it.
@@ -73,32 +102,77 @@ impl Server {
         self.send(self.client.post(format!("{}{path}", self.url)).json(body))
     }
 
-    fn send(&self, request: RequestBuilder) -> Result<Vec<u8>> {
-        let answer = request
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Publishes events, one a line of native JSON, and waits for their acknowledgement. A server whose log is away or whose queue is full
+    /// is asked again for a while; events that it took already count once.
+    pub fn post_events(&self, lines: Vec<u8>) -> Result<EventsAnswer> {
+        let mut tries = 0;
+        loop {
+            let request = self.client.post(format!("{}/v1/events", self.url));
+            let request = request.header("content-type", "application/x-ndjson").body(lines.clone());
+            let answer = self.ask(request)?;
+            let status = answer.status();
+            let body = answer.bytes()?;
+            tries += 1;
+            if status == StatusCode::SERVICE_UNAVAILABLE && tries < PUBLISH_TRIES {
+                std::thread::sleep(PUBLISH_RETRY);
+                continue;
+            }
+            // The answer to a request of which nothing was taken tells of each event, too.
+            match serde_json::from_slice::<EventsAnswer>(&body) {
+                Ok(answer) if status.is_success() || !answer.rejected.is_empty() => return Ok(answer),
+                _ => bail!("{}", problem(status, &body)),
+            }
+        }
+    }
+
+    fn ask(&self, request: RequestBuilder) -> Result<Response> {
+        request
             .bearer_auth(&self.key)
             .send()
-            .with_context(|| format!("no server answers at {}; is `outlay serve` running there?", self.url))?;
+            .with_context(|| format!("no server answers at {}; is `outlay serve` running there?", self.url))
+    }
+
+    fn send(&self, request: RequestBuilder) -> Result<Vec<u8>> {
+        let answer = self.ask(request)?;
         let status = answer.status();
         let body = answer.bytes()?.to_vec();
         if status.is_success() {
             return Ok(body);
         }
-        match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => {
-                let field = problem.field.map(|field| format!(" (field {field})")).unwrap_or_default();
-                let text = problem.detail.or(problem.title).unwrap_or_default();
-                bail!("{text}{field}")
-            }
-            Err(_) => bail!("the server answered {status}: {}", String::from_utf8_lossy(&body)),
-        }
+        bail!("{}", problem(status, &body))
     }
+}
+
+/// What a server says against a request.
+fn problem(status: StatusCode, body: &[u8]) -> String {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => {
+            let field = problem.field.map(|field| format!(" (field {field})")).unwrap_or_default();
+            let text = problem.detail.or(problem.title).unwrap_or_default();
+            format!("{text}{field}")
+        }
+        Err(_) => format!("the server answered {status}: {}", String::from_utf8_lossy(body)),
+    }
+}
+
+/// Where the server that runs on this folder is, if one does.
+fn addresses(data: &Path) -> Option<Addresses> {
+    serde_json::from_slice(&std::fs::read(data.join(ADDRESSES_FILE)).ok()?).ok()
+}
+
+/// The log of the server that runs on this folder.
+pub fn log_at(data: &Path) -> Option<String> {
+    addresses(data).map(|addresses| addresses.log)
 }
 
 /// The address of the server that runs on this folder, else the default one.
 fn running_at(data: &Path) -> String {
-    let addresses = std::fs::read(data.join(ADDRESSES_FILE)).ok();
-    let addresses = addresses.and_then(|json| serde_json::from_slice::<Addresses>(&json).ok());
-    addresses.map_or_else(|| format!("http://{DEFAULT_HTTP}"), |addresses| format!("http://{}", addresses.http))
+    addresses(data).map_or_else(|| format!("http://{DEFAULT_HTTP}"), |addresses| format!("http://{}", addresses.http))
 }
 
 /// The admin key that a server generated into its data folder, where there is one.

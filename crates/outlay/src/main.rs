@@ -28,6 +28,8 @@ enum Command {
     Serve(ServeOptions),
     /// See the main job at work: replay a real request trace into a server that needs nothing else
     Demo(commands::DemoOptions),
+    /// Take in usage of the past from NDJSON, CSV and Parquet files
+    Backfill(commands::BackfillOptions),
     /// Publish events from a file or standard input (one JSON event a line)
     Emit(commands::EmitOptions),
     /// Show, check, compare and import prices
@@ -47,6 +49,7 @@ fn main() -> std::process::ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(options) => commands::serve(options),
         Command::Demo(options) => commands::demo(options),
+        Command::Backfill(options) => commands::backfill(options),
         Command::Emit(options) => commands::emit(options),
         Command::Prices(options) => commands::prices(options),
         Command::Report(options) => commands::report(options),

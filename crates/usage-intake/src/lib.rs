@@ -3,7 +3,7 @@
 //!
 //! One module reads one format and ends in the same validated event, so that nothing after intake knows how an event came:
 //! `native` the contract's own JSON (with `provider_usage` for the usage objects in it), `cloudevents` the envelopes around it, `mapped`
-//! CloudEvents of others, `http` the bodies of `POST /v1/events`, `litellm` those of its callback. Another format is another sibling with an entrance of its own in
+//! CloudEvents of others, `http` the bodies of `POST /v1/events`, `litellm` those of its callback, `table` rows of CSV and Parquet files. Another format is another sibling with an entrance of its own in
 //! [`Intake`]; what it reads is written as native JSON by [`encode`], so that the log holds formats that need no configuration.
 //!
 //! Holds here: no input panics; every refusal names a code, the field's path and what to write instead; what the HTTP entrance
@@ -24,6 +24,7 @@ mod litellm;
 mod mapped;
 mod native;
 mod provider_usage;
+mod table;
 mod time;
 
 pub use config::{
@@ -36,5 +37,6 @@ pub use field::{COMPUTE_MAX, COST_MAX};
 pub use headers::Headers;
 pub use http::Item;
 pub use intake::{Intake, IntakeLimits};
+pub use table::{TableColumns, TableRow};
 
 pub(crate) use intake::Site;

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
-use event_log::{LogConfig, LogError, Publisher, topics};
+use event_log::Publisher;
 use indicatif::{ProgressBar, ProgressStyle};
 use usage_intake::{Headers, Intake};
 
-use crate::options::DEFAULT_LOG;
+use super::publishing::{KafkaOptions, publish};
 
 /// Options of `outlay emit`.
 #[derive(Debug, Args)]
@@ -19,12 +19,8 @@ pub struct EmitOptions {
     /// File with one JSON event a line (native or CloudEvents); `-` for standard input
     #[arg(default_value = "-")]
     file: PathBuf,
-    /// Kafka bootstrap servers [default: the embedded log at 127.0.0.1:9092]
-    #[arg(long, env = "OUTLAY_KAFKA", value_name = "HOST:PORT", default_value = DEFAULT_LOG)]
-    kafka: String,
-    /// Any librdkafka property, like `security.protocol=ssl`; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    kafka_property: Vec<String>,
+    #[command(flatten)]
+    kafka: KafkaOptions,
     /// Send lines that are no valid events too; they become dead letters
     #[arg(long)]
     unchecked: bool,
@@ -32,12 +28,7 @@ pub struct EmitOptions {
 
 /// Publishes every good line; names every bad one. Exit code 1 where any was bad.
 pub fn emit(options: EmitOptions) -> Result<ExitCode> {
-    let mut config = LogConfig::new(options.kafka.clone(), "outlay-emit");
-    for pair in &options.kafka_property {
-        let (key, value) =
-            pair.split_once('=').with_context(|| format!("--kafka-property {pair}: write it as KEY=VALUE"))?;
-        config.extra.insert(key.to_owned(), value.to_owned());
-    }
+    let config = options.kafka.config("outlay-emit", None)?;
     let publisher = Publisher::open(&config)?;
     let input: Box<dyn Read> = if options.file.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
@@ -62,7 +53,7 @@ pub fn emit(options: EmitOptions) -> Result<ExitCode> {
                 continue;
             }
         };
-        send(&publisher, key.as_bytes(), &line)?;
+        publish(&publisher, key.as_bytes(), &line)?;
         sent += 1;
         progress.set_position(sent);
     }
@@ -72,17 +63,8 @@ pub fn emit(options: EmitOptions) -> Result<ExitCode> {
     progress.finish_and_clear();
     eprintln!(
         "{sent} events published to {}{}",
-        options.kafka,
+        config.brokers,
         if bad > 0 { format!(", {bad} lines refused") } else { String::new() }
     );
     Ok(if bad > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-fn send(publisher: &Publisher, key: &[u8], value: &[u8]) -> Result<()> {
-    match publisher.publish(topics::USAGE_EVENTS, key, Some(value), &[], None) {
-        Err(error @ (LogError::QueueFull | LogError::TopicMissing { .. })) => {
-            bail!("{error}; is `outlay serve` running? (it creates the topic)")
-        }
-        other => Ok(other?),
-    }
 }

@@ -1,12 +1,16 @@
 //! The commands, one file each.
 
+mod backfill;
 mod emit;
 mod prices;
+mod publishing;
 mod query;
 mod serve;
+mod text_table;
 mod verify;
 
 pub use crate::demo::{DemoOptions, demo};
+pub use backfill::{BackfillOptions, backfill};
 pub use emit::{EmitOptions, emit};
 pub use prices::{PricesOptions, prices};
 pub use query::{ReportOptions, SqlOptions, report, sql, table};

@@ -56,7 +56,7 @@ enum ImportCommand {
 
 /// Which price book.
 #[derive(Debug, Args)]
-struct BookOptions {
+pub(super) struct BookOptions {
     /// Price book (YAML) instead of the one that is shipped
     #[arg(long, env = "OUTLAY_PRICES", value_name = "FILE")]
     prices: Option<PathBuf>,
@@ -148,7 +148,7 @@ fn read_book(path: &Path) -> Result<PriceBook> {
 }
 
 impl BookOptions {
-    fn open(&self) -> Result<Arc<PriceBook>> {
+    pub(super) fn open(&self) -> Result<Arc<PriceBook>> {
         self.prices.as_deref().map_or_else(|| Ok(PriceBook::shipped()), |path| read_book(path).map(Arc::new))
     }
 }

@@ -19,5 +19,5 @@ mod server;
 mod shared;
 mod views;
 
-pub use server::{ADDRESSES_FILE, Addresses, Running, start};
+pub use server::{ADDRESSES_FILE, Addresses, Running, read_intake, start};
 pub use shared::Shared;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -84,7 +85,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let data = DataDir::open(&settings.data)?;
     let (admin_key, key_is_new) = data.admin_key(settings.admin_key.as_deref())?;
     let book = price_book(&settings)?;
-    let intake = Arc::new(intake(&settings)?);
+    let intake = Arc::new(read_intake(settings.intake.as_deref(), Some(settings.event_bytes_max))?);
     let (budgets_text, budget_set) = match &settings.budgets {
         Some(path) => budgets::read(path).context("--budgets")?,
         None => (String::new(), BudgetSet::default()),
@@ -223,15 +224,17 @@ fn price_book(settings: &Settings) -> Result<Arc<PriceBook>> {
     Ok(Arc::new(PriceBook::from_yaml(&text).with_context(|| format!("--prices {}", path.display()))?))
 }
 
-fn intake(settings: &Settings) -> Result<Intake> {
-    let config = match &settings.intake {
+/// The reader of all formats: by this file's names, and with this bound of an event's bytes instead of the usual one.
+pub fn read_intake(path: Option<&Path>, event_bytes_max: Option<usize>) -> Result<Intake> {
+    let config = match path {
         None => IntakeConfig::default(),
         Some(path) => {
             let text = std::fs::read_to_string(path).with_context(|| format!("--intake {}", path.display()))?;
             IntakeConfig::from_yaml(&text).with_context(|| format!("--intake {}", path.display()))?
         }
     };
-    let limits = IntakeLimits { record_bytes_max: settings.event_bytes_max, ..IntakeLimits::default() };
+    let usual = IntakeLimits::default();
+    let limits = IntakeLimits { record_bytes_max: event_bytes_max.unwrap_or(usual.record_bytes_max), ..usual };
     Ok(Intake { limits, config })
 }
 

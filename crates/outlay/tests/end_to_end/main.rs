@@ -8,6 +8,7 @@
 mod common;
 
 mod alerting;
+mod backfilling;
 mod counting;
 mod enforcing;
 mod querying;
