@@ -62,8 +62,18 @@ pub enum TableRow {
 }
 
 /// Columns of the lake that say how a row came to be, not what it holds.
-const LAKE_ONLY: [&str; 9] =
-    ["total_tokens", "cost_origin", "partition", "offset", "log_time", "late", "clamped", "sent_time", "date"];
+const LAKE_ONLY: [&str; 10] = [
+    "total_tokens",
+    "cost_origin",
+    "partition",
+    "offset",
+    "log_time",
+    "late",
+    "clamped",
+    "sent_time",
+    "date",
+    "unpriced_reason",
+];
 
 /// Objects of an event, in the order in which they are written; the empty one is the event.
 const OBJECTS: [&str; 4] = ["", "tokens", "cost", "tags"];

@@ -22,6 +22,7 @@ fn main() -> std::io::Result<()> {
             event,
             time: event.time,
             cost,
+            unpriced_reason: None,
             position,
             late: false,
             clamped: false,

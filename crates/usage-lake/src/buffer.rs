@@ -26,6 +26,8 @@ pub struct RowRef<'a> {
     pub time: TimeUs,
     /// What it costs; `None` where no price is known.
     pub cost: Option<Cost>,
+    /// Why no price is known, as a short code; `None` where one is.
+    pub unpriced_reason: Option<&'a str>,
     /// Where it stands in the log.
     pub position: EventPosition,
     /// It came after its window had closed.
@@ -149,6 +151,7 @@ struct Chunk {
     clamped: Vec<bool>,
     sent_time: Optional<i64>,
     images: Vec<i64>,
+    unpriced_reason: OptionalTexts,
     /// Rows that are not usage, by number: nearly always none.
     restating: Vec<(usize, Restating)>,
 }
@@ -181,15 +184,15 @@ impl Chunk {
 
     /// Fixed columns by their width, texts by their length.
     fn bytes(&self) -> usize {
-        const FIXED: usize = 8 * (7 + TokenClass::COUNT) + 2 * 17 + 4 + 9 + 2 + 5 * (Dimension::COUNT + 8);
-        let texts = [&self.source, &self.currency, &self.cost_origin, &self.tags];
+        const FIXED: usize = 8 * (7 + TokenClass::COUNT) + 2 * 17 + 4 + 9 + 2 + 5 * (Dimension::COUNT + 9);
+        let texts = [&self.source, &self.currency, &self.cost_origin, &self.tags, &self.unpriced_reason];
         self.len() * FIXED
             + self.id.bytes_len()
             + texts.into_iter().chain(&self.dimensions).map(OptionalTexts::bytes_len).sum::<usize>()
     }
 
     fn push(&mut self, row: RowRef<'_>, scratch: &mut String) {
-        let RowRef { event, time, cost, position, late, clamped, id, kind, corrects, reverses } = row;
+        let RowRef { event, time, cost, unpriced_reason, position, late, clamped, id, kind, corrects, reverses } = row;
         let sign = if kind == RowKind::Reversal { -1 } else { 1 };
         if kind != RowKind::Usage {
             let (corrects, reverses) = (corrects.map(str::to_owned), reverses.map(str::to_owned));
@@ -215,6 +218,7 @@ impl Chunk {
         self.cost.push(cost.map(|cost| i128::from(sign) * cost.amount.0));
         self.currency.push(cost.as_ref().map(|cost| cost.currency.as_str()));
         self.cost_origin.push(cost.map(|cost| origin_name(cost.origin)));
+        self.unpriced_reason.push(unpriced_reason);
         if event.tags.is_empty() {
             self.tags.push(None);
         } else {
@@ -256,6 +260,7 @@ impl Chunk {
             corrects,
             reverses,
             longs(self.images),
+            self.unpriced_reason.finish()?,
         ]);
         Ok(RecordBatch::try_new(usage_schema(), columns)?)
     }

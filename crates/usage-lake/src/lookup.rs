@@ -35,6 +35,8 @@ pub struct FoundRow {
     pub time: TimeUs,
     /// What it cost.
     pub cost: Option<Cost>,
+    /// Why no price was known.
+    pub unpriced_reason: Option<String>,
     /// When the log took it.
     pub append_time: TimeUs,
     /// What it is.
@@ -66,6 +68,7 @@ impl FoundRow {
             event,
             time: row.time,
             cost: row.cost,
+            unpriced_reason: row.unpriced_reason.map(str::to_owned),
             append_time: row.position.append_time,
             kind: row.kind,
             corrects: row.corrects.map(str::to_owned),

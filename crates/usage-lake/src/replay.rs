@@ -182,6 +182,8 @@ pub struct StoredRow<'a> {
     pub compute: ComputeNs,
     /// What it cost, where a price was known.
     pub cost: Option<Cost>,
+    /// Why no price was known; `None` where one was, and in rows of a version that did not say.
+    pub unpriced_reason: Option<&'a str>,
     /// Its free labels as JSON text.
     pub tags: Option<&'a str>,
     /// Where it stood in the log.
@@ -222,6 +224,7 @@ struct Columns<'a> {
     corrects: Option<&'a StringArray>,
     reverses: Option<&'a StringArray>,
     images: Option<&'a Int64Array>,
+    unpriced_reason: Option<&'a StringArray>,
 }
 
 /// The column `kind`.
@@ -282,6 +285,7 @@ impl<'a> Columns<'a> {
             corrects: typed(batch, "corrects"),
             reverses: typed(batch, "reverses"),
             images: typed(batch, "images"),
+            unpriced_reason: typed(batch, "unpriced_reason"),
         })
     }
 
@@ -318,6 +322,7 @@ impl<'a> Columns<'a> {
             images: count(self.images)?,
             compute: ComputeNs(compute),
             cost: self.cost(at, i128::from(sign))?,
+            unpriced_reason: text_at(self.unpriced_reason, at),
             tags: text_at(self.tags, at),
             position: EventPosition {
                 partition: self.partition.value(at),

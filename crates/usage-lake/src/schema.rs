@@ -28,7 +28,7 @@ const DECIMAL_PRECISION: u8 = 38;
 
 /// Columns that lakes of the first version lack. Delta has all of them as nullable, since files that were written without them stay as
 /// they are.
-const ADDED: [&str; 5] = ["service_tier", "kind", "corrects", "reverses", "images"];
+const ADDED: [&str; 6] = ["service_tier", "kind", "corrects", "reverses", "images", "unpriced_reason"];
 
 /// Whether a table may lack this column, because it was made before there was one.
 pub(crate) fn is_added(column: &str) -> bool {
@@ -88,6 +88,7 @@ static USAGE_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("corrects", DataType::Utf8, true),
         Field::new("reverses", DataType::Utf8, true),
         Field::new("images", DataType::Int64, true),
+        Field::new("unpriced_reason", DataType::Utf8, true),
     ]);
     Arc::new(Schema::new(fields))
 });

@@ -110,6 +110,7 @@ async fn every_report_runs_with_and_without_groups() {
     }
     let unpriced = run(&pool, &input, "unpriced", &request("2026-11", "", "")).await;
     assert_eq!((unpriced[0]["model"].as_str(), sum(&unpriced, "events")), (Some("gpt-5.1"), 1));
+    assert_eq!(unpriced[0]["reason"].as_str(), Some("unknown_model"));
     let rejected =
         run(&pool, &input, "rejected", &ReportRequest { period: "2026-11".into(), ..Default::default() }).await;
     assert_eq!((rejected[0]["code"].as_str(), sum(&rejected, "events")), (Some("negative"), 1));

@@ -32,6 +32,7 @@ fn correct(buffer: &mut RowBuffer, offset: i64, original: i64, reverses: Option<
             event: &event(0, of),
             time,
             cost: cost(of),
+            unpriced_reason: cost(of).is_none().then_some("unknown_model"),
             position,
             late: true,
             clamped: false,
@@ -238,6 +239,7 @@ async fn a_reversal_that_is_not_the_negation_of_a_row_is_found() {
         event: &six,
         time,
         cost: cost(5),
+        unpriced_reason: None,
         position,
         late: true,
         clamped: false,
@@ -271,7 +273,7 @@ async fn an_offset_has_two_rows_only_where_one_replaces_the_other() {
 
 /// Takes the columns that came later out of every file and of the table's log: a lake as the first version wrote it.
 fn downgrade(folder: &Path) {
-    const LATER: [&str; 5] = ["service_tier", "kind", "corrects", "reverses", "images"];
+    const LATER: [&str; 6] = ["service_tier", "kind", "corrects", "reverses", "images", "unpriced_reason"];
     let table = folder.join("usage");
     let entries = std::fs::read_dir(table.join("_delta_log")).unwrap().map(|entry| entry.unwrap().path());
     for entry in entries.filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
@@ -340,11 +342,12 @@ async fn a_lake_of_the_first_version_opens_and_its_rows_are_usage() {
     assert_eq!(rows.iter().find(|row| row.id == id(0, 7)).unwrap().tokens, event(0, 7).tokens);
     let found = sql(
         &lake,
-        "select kind, count(*) as n, count(service_tier) as tiers, sum(images) as images from usage where kind <> 'x' group by kind order by kind",
+        "select kind, count(*) as n, count(service_tier) as tiers, count(unpriced_reason) as reasons, sum(images) as images from usage where kind <> 'x' group by kind order by kind",
     )
     .await;
-    let kind = |kind: &str, n: u64| serde_json::json!({"kind": kind, "n": n, "tiers": 0, "images": 0});
-    assert_eq!(found, serde_json::json!([kind("amendment", 1), kind("reversal", 1), kind("usage", 100)]));
+    // Only what this version wrote, the amendment, says why it has no price.
+    let kind = |kind: &str, n: u64, reasons: u64| serde_json::json!({"kind": kind, "n": n, "tiers": 0, "reasons": reasons, "images": 0});
+    assert_eq!(found, serde_json::json!([kind("amendment", 1, 1), kind("reversal", 1, 0), kind("usage", 100, 0)]));
     // Again: nothing is left to add.
     drop(lake);
     assert_eq!(open(folder.path()).await.version(), 3);

@@ -67,6 +67,7 @@ async fn rows_that_are_there_twice_are_found() {
         event: &event,
         time: event.time,
         cost,
+        unpriced_reason: None,
         position,
         late: false,
         clamped: false,

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use budget_core::{Core, Disposition, Input};
-use price_book::{Priced, Pricer};
+use price_book::{Priced, Pricer, UnpricedReason};
 use usage_intake::DeadLetter;
 use usage_lake::{CommitUnit, LakeError, LakeFiles, OffsetRange, RejectedRow, RowBuffer, RowKind, RowRef};
 use usage_types::{Cost, Dimension, EventPosition, Rejection, TimeUs, UsageEvent};
@@ -202,6 +202,8 @@ pub struct Counted {
     pub seen: Seen,
     pricer: Pricer,
     dispositions: Vec<Disposition>,
+    /// Why the batch's events have no price, in their order.
+    unpriced: Vec<Option<UnpricedReason>>,
     next: BTreeMap<i32, i64>,
 }
 
@@ -234,7 +236,7 @@ impl Applied {
 impl Counted {
     /// A state that goes on where the lake ends.
     pub fn new(core: Core, pricer: Pricer, tail: Tail, next: BTreeMap<i32, i64>) -> Self {
-        Self { core, tail, seen: Seen::default(), pricer, dispositions: Vec::new(), next }
+        Self { core, tail, seen: Seen::default(), pricer, dispositions: Vec::new(), unpriced: Vec::new(), next }
     }
 
     /// The next offset of each partition.
@@ -254,11 +256,13 @@ impl Counted {
         for run in batch.chunk_by(|one, other| one.position.partition == other.position.partition) {
             run.last().into_iter().for_each(|last| self.open_range(last.position));
         }
+        self.unpriced.clear();
         for Decoded { position, outcome } in &batch {
             self.seen.newest = self.seen.newest.max(position.append_time);
             if let Ok(event) = outcome {
                 let (at, _) = self.core.effective_time(event.time, position.append_time);
-                let cost = self.price(event, at);
+                let (cost, unpriced) = self.price(event, at);
+                self.unpriced.push(unpriced);
                 inputs.push(Input { event, cost, position: *position, restates: None });
             }
         }
@@ -281,8 +285,9 @@ impl Counted {
         let mut applied = Applied::default();
         let Tail { rows, too_late, ranges, .. } = &mut self.tail;
         let (kind, corrects, reverses) = (RowKind::Usage, None, None);
-        for (input, disposition) in inputs.iter().zip(&self.dispositions) {
+        for ((input, disposition), unpriced) in inputs.iter().zip(&self.dispositions).zip(&self.unpriced) {
             let (event, position, cost) = (input.event, input.position, input.cost);
+            let unpriced_reason = unpriced.map(UnpricedReason::code);
             let Some(range) = ranges.get_mut(&position.partition) else { continue };
             let id = event.id.as_deref().unwrap_or_default();
             match *disposition {
@@ -290,7 +295,19 @@ impl Counted {
                     range.accepted += 1;
                     applied.accepted += 1;
                     applied.unpriced += u64::from(self.seen.note_cost(event, cost));
-                    rows.push(RowRef { event, time, cost, position, late, clamped, id, kind, corrects, reverses })?;
+                    rows.push(RowRef {
+                        event,
+                        time,
+                        cost,
+                        unpriced_reason,
+                        position,
+                        late,
+                        clamped,
+                        id,
+                        kind,
+                        corrects,
+                        reverses,
+                    })?;
                 }
                 // Only a correction has no original, and none comes this way.
                 Disposition::Duplicate | Disposition::NoOriginal => {
@@ -306,6 +323,7 @@ impl Counted {
                         event,
                         time,
                         cost,
+                        unpriced_reason,
                         position,
                         late,
                         clamped,
@@ -359,12 +377,12 @@ impl Counted {
         self.tail.letters.push(refused.letter);
     }
 
-    /// The event's own cost, else the book's at the time that the event counts at.
+    /// The event's own cost, else the book's at the time that the event counts at; else why there is none.
     #[inline]
-    pub fn price(&mut self, event: &UsageEvent<'_>, at: TimeUs) -> Option<Cost> {
+    pub fn price(&mut self, event: &UsageEvent<'_>, at: TimeUs) -> (Option<Cost>, Option<UnpricedReason>) {
         match self.pricer.price(event, at) {
-            Priced::Cost(cost) => Some(cost),
-            Priced::Unpriced(_) => None,
+            Priced::Cost(cost) => (Some(cost), None),
+            Priced::Unpriced(reason) => (None, Some(reason)),
         }
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use budget_core::{Disposition, Input, Restates, RestoredRow};
+use price_book::UnpricedReason;
 use tokio::runtime::Handle;
 use usage_lake::{Chain, EventName, FoundRow, LakeError, Lookup, RowKind, RowRef, rows_of};
 use usage_types::{Cost, Dimension, EventPosition, RejectCode, Rejection, Role, TimeUs, UsageEvent};
@@ -165,13 +166,21 @@ impl Known {
     }
 
     /// Takes in what was counted, for the events behind it.
-    fn note(&mut self, event: &UsageEvent<'_>, time: TimeUs, cost: Option<Cost>, position: EventPosition) {
+    fn note(
+        &mut self,
+        event: &UsageEvent<'_>,
+        time: TimeUs,
+        cost: Option<Cost>,
+        unpriced: Option<UnpricedReason>,
+        position: EventPosition,
+    ) {
         let (name, original) = (name(event), original(event));
         let Some(chain) = self.chains.get_mut(original.as_ref().unwrap_or(&name)) else { return };
         let row = || FoundRow {
             event: UsageEvent { time, role: Role::Usage, ..event.clone().into_owned() },
             time,
             cost,
+            unpriced_reason: unpriced.map(|reason| reason.code().to_owned()),
             append_time: position.append_time,
             kind: kind(event),
             corrects: original.as_ref().map(|(_, id)| id.clone()),
@@ -227,8 +236,8 @@ impl Counted {
         let chain = known.corrected(event);
         let taken_back = chain.and_then(|chain| chain.counts.clone());
         let at = chain.and_then(|chain| chain.original.as_ref()).map(|original| original.time);
-        let cost = match event.role {
-            Role::Voids(_) => None,
+        let (cost, unpriced) = match event.role {
+            Role::Voids(_) => (None, None),
             _ => self.price(event, at.unwrap_or_else(|| self.core.effective_time(event.time, position.append_time).0)),
         };
         let restates = at.map(|time| Restates { time, counts: taken_back.as_ref().map(|row| counted(row, time)) });
@@ -247,6 +256,7 @@ impl Counted {
                     event,
                     time,
                     cost,
+                    unpriced_reason: unpriced.map(UnpricedReason::code),
                     position,
                     late,
                     clamped,
@@ -256,7 +266,8 @@ impl Counted {
                     reverses,
                 };
                 if let Some(back) = &taken_back {
-                    self.push(RowRef { event: &back.event, cost: back.cost, kind: RowKind::Reversal, ..row })?;
+                    let (event, cost, unpriced_reason) = (&back.event, back.cost, back.unpriced_reason.as_deref());
+                    self.push(RowRef { event, cost, unpriced_reason, kind: RowKind::Reversal, ..row })?;
                 }
                 if !matches!(event.role, Role::Voids(_)) {
                     applied.unpriced += u64::from(self.seen.note_cost(event, cost));
@@ -264,7 +275,7 @@ impl Counted {
                 }
                 applied.accepted = 1;
                 self.range(position.partition).accepted += 1;
-                known.note(event, time, cost, position);
+                known.note(event, time, cost, unpriced, position);
             }
             Disposition::Duplicate => {
                 applied.duplicate = 1;

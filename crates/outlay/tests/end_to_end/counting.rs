@@ -1,5 +1,6 @@
 //! Every way in counts the same: once, with the exact cost, visible in balances, SQL and reports.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -236,23 +237,46 @@ fn a_model_without_a_price_counts_in_tokens_and_is_never_free_in_silence() {
     server.post_event(&event_with("unpriced", "lab", 7, json!({"provider": "acme", "model": "mystery-9"})));
     // The provider matters: the same name is not the same price.
     server.post_event(&event_with("foreign", "lab", 5, json!({"provider": "other", "model": "tiny-1"})));
-    wait_until_eq("tokens", &Some("14".to_owned()), || server.used(&[("namespace", "lab")], "month", "tokens"));
+    // So does the service tier.
+    let tiered = json!({"provider": "acme", "model": "tiny-1", "service_tier": "flex"});
+    server.post_event(&event_with("tiered", "lab", 3, tiered));
+    wait_until_eq("tokens", &Some("17".to_owned()), || server.used(&[("namespace", "lab")], "month", "tokens"));
     assert_eq!(server.used(&[("namespace", "lab")], "month", "cost").as_deref(), Some("0.000000025"));
 
     let rows = server.sql("select id, cost, currency from usage where cost is null order by id");
-    assert_eq!(rows.iter().map(|row| row["id"].as_str().unwrap()).collect::<Vec<_>>(), ["foreign", "unpriced"]);
+    assert_eq!(
+        rows.iter().map(|row| row["id"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["foreign", "tiered", "unpriced"]
+    );
     assert!(rows.iter().all(|row| row["cost"].is_null() && row["currency"].is_null()), "{rows:?}");
     // Figures follow what is counted.
-    wait_until_eq("unpriced events", &2_u64, || server.metric("outlay_events_unpriced_total"));
+    wait_until_eq("unpriced events", &3_u64, || server.metric("outlay_events_unpriced_total"));
 
     let report = server.get_json(&format!("/v1/reports/chargeback?period={}&group_by=namespace", month(Utc::now())));
     let unpriced = report.as_array().unwrap().iter().find(|row| row["cost"].is_null()).expect("a row of its own");
-    assert_eq!((&unpriced["total_tokens"], &unpriced["unpriced_events"]), (&json!(12), &json!(2)), "{report}");
-    let report = server.get_json(&format!("/v1/reports/unpriced?period={}", month(Utc::now())));
-    assert_eq!(report.as_array().unwrap().len(), 2, "{report}");
+    assert_eq!((&unpriced["total_tokens"], &unpriced["unpriced_events"]), (&json!(15), &json!(3)), "{report}");
+    let reasons = || {
+        let report = server.get_json(&format!("/v1/reports/unpriced?period={}", month(Utc::now())));
+        let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let rows = report.as_array().unwrap().iter();
+        rows.map(|row| ["provider", "model", "reason"].map(|name| text(row, name)).join(" ")).collect::<BTreeSet<_>>()
+    };
+    let [foreign, tiered, unknown] =
+        ["other tiny-1 unknown_model", "acme tiny-1 no_service_tier", "acme mystery-9 unknown_model"]
+            .map(str::to_owned);
+    assert_eq!(reasons(), BTreeSet::from([foreign, tiered.clone(), unknown.clone()]));
 
     let status = server.get_json("/v1/status");
     let mystery = status["unpriced"].as_array().unwrap().iter().find(|row| row["model"] == "mystery-9").unwrap();
     assert_eq!((&mystery["events"], &mystery["tokens"], &mystery["provider"]), (&json!(1), &json!(7), &json!("acme")));
-    assert_eq!(status["totals"]["unpriced"], 2);
+    assert_eq!(status["totals"]["unpriced"], 3);
+
+    // What takes a row back has its reason too, so that it goes from the list.
+    server.post_event(&event_with(
+        "void",
+        "lab",
+        0,
+        json!({"corrects": "foreign", "correction": "void", "tokens": null}),
+    ));
+    wait_until_eq("what is left", &BTreeSet::from([tiered, unknown]), reasons);
 }

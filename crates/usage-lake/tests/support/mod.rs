@@ -66,6 +66,7 @@ pub fn push(buffer: &mut RowBuffer, partition: i32, offset: i64) {
             event: &event,
             time,
             cost: cost(offset),
+            unpriced_reason: cost(offset).is_none().then_some("unknown_model"),
             position,
             late,
             clamped,
