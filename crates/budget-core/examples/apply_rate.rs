@@ -33,7 +33,7 @@ fn budget(id: &str, per: &[Dimension], every: Every, zone: chrono_tz::Tz) -> (Ar
         matches: Scope::default(),
         per: DimensionSet::of(per),
         window: WindowSpec { every, zone },
-        limit: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) },
+        limits: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) }.into(),
         mode: Mode::Hard,
         alerts: AlertRule::default(),
         http_status: 403,

@@ -85,7 +85,7 @@ fn worst(balances: usize) {
         matches: Scope::default(),
         per: DimensionSet::of(&[Dimension::User]),
         window: WindowSpec { every: Every::Day, zone: chrono_tz::UTC },
-        limit: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) },
+        limits: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) }.into(),
         mode: Mode::Hard,
         alerts: AlertRule::default(),
         http_status: 403,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use usage_types::{Alert, Amount, Budget, Ppm, Scope, TimeUs, Window, alert_id};
+use usage_types::{Alert, Amount, Budget, Fill, Ppm, Scope, TimeUs, Window, alert_id};
 
 use crate::balance::Balance;
 use crate::budgets::{BudgetState, Since};
@@ -62,9 +62,13 @@ impl Alerts {
         let budget = &state.budget;
         let balance = ledger.balances.get(balance_at);
         let window = ledger.windows.get(balance.window).window;
-        let used = balance.amount(budget.limit.measure);
         let done = balance.flags.thresholds();
-        let reached = budget.alerts.at.iter().take_while(|at| at.reached(used, budget.limit.amount)).count();
+        if done == budget.alerts.at.len() {
+            return;
+        }
+        // A share that any limit has reached the tightest has reached.
+        let fill = budget.limits.tightest(|measure| balance.amount(measure));
+        let reached = budget.alerts.at.iter().take_while(|at| fill.has_reached(**at)).count();
         if reached <= done || !Self::may_raise(state.since, restored_until, balance, window) {
             return;
         }
@@ -73,7 +77,7 @@ impl Alerts {
             let id = alert_id(&budget.id, &scope, budget.window.every, window.start, *threshold);
             if !self.raised.contains_key(&id) {
                 self.raised.insert(id.clone(), window.end);
-                raised.insert(id.clone(), alert(id, budget, &scope, window, *threshold, used, now));
+                raised.insert(id.clone(), alert(id, budget, &scope, window, *threshold, fill, now));
             }
         }
         ledger.balances.get_mut(balance_at).flags.set_thresholds(reached);
@@ -92,17 +96,9 @@ impl Alerts {
     }
 }
 
-fn alert(
-    id: String,
-    budget: &Budget,
-    scope: &Scope,
-    window: Window,
-    threshold: Ppm,
-    used: Amount,
-    now: TimeUs,
-) -> Alert {
-    let measure = budget.limit.measure;
-    let (burn_per_hour, exhausted_at) = projection(used, budget.limit.amount, window, now);
+fn alert(id: String, budget: &Budget, scope: &Scope, window: Window, threshold: Ppm, fill: Fill, now: TimeUs) -> Alert {
+    let (measure, limit) = (fill.limit.measure, fill.limit.amount);
+    let (burn_per_hour, exhausted_at) = projection(fill.used, limit, window, now);
     Alert {
         id,
         budget: budget.id.to_string(),
@@ -112,8 +108,8 @@ fn alert(
         threshold: threshold.to_string(),
         measure: measure.name().to_owned(),
         currency: measure.currency(),
-        limit: measure.format(budget.limit.amount),
-        used: measure.format(used),
+        limit: measure.format(limit),
+        used: measure.format(fill.used),
         burn_per_hour: measure.format(burn_per_hour),
         exhausted_at,
         mode: budget.mode.name().to_owned(),

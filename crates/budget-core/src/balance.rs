@@ -2,7 +2,7 @@
 //!
 //! Holds here: sums never wrap. One that would not fit stays at the end of its range and the balance says so. Sums are signed: rows
 //! are folded in any order when the lake is read back, so a reversal may come before the row that it takes back.
-//! 128 bytes, two cache lines; money of a second currency is rare and lives in a box.
+//! 128 bytes, two cache lines; what is rare (images, money of a second currency) lives in a box.
 
 use usage_types::{Amount, ComputeNs, Currency, Measure, Money, Pico, TokenClass, Tokens};
 
@@ -17,6 +17,7 @@ pub(crate) struct Usage<'a> {
     pub(crate) tokens: &'a Tokens,
     pub(crate) requests: u64,
     pub(crate) tool_calls: u64,
+    pub(crate) images: u64,
     pub(crate) compute: ComputeNs,
     pub(crate) cost: Option<(Pico, Currency)>,
     /// When the log took it, in whole seconds since the epoch.
@@ -42,8 +43,17 @@ pub(crate) struct Balance {
     cost_pico: i128,
     currency: Option<Currency>,
     pub(crate) flags: Flags,
-    #[expect(clippy::box_collection, reason = "a third of the size of a list, and nearly always absent")]
-    others: Option<Box<Vec<Money>>>,
+    /// Which of its budget's limits the published block names.
+    pub(crate) tripped: u8,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few balances have.
+#[derive(Debug, Clone, Default)]
+struct Rare {
+    images: i64,
+    /// Money of other currencies than the first.
+    others: Vec<Money>,
 }
 
 // The figure of bytes per balance rests on it.
@@ -105,7 +115,8 @@ impl Balance {
             cost_pico: 0,
             currency: None,
             flags: Flags::default(),
-            others: None,
+            tripped: 0,
+            rare: None,
         }
     }
 
@@ -131,6 +142,9 @@ impl Balance {
         sum(&mut self.tool_calls, usage.tool_calls);
         sum(&mut self.compute_ns, usage.compute.0);
         sum(&mut self.unpriced, u64::from(usage.cost.is_none()));
+        if usage.images > 0 {
+            sum(&mut self.rare.get_or_insert_default().images, usage.images);
+        }
         self.touched_s = self.touched_s.max(usage.append_s);
         if let Some((amount, currency)) = usage.cost {
             fits &= self.add_cost(if usage.reversal { Pico(-amount.0) } else { amount }, currency);
@@ -145,7 +159,7 @@ impl Balance {
         let into = if *self.currency.get_or_insert(currency) == currency {
             &mut self.cost_pico
         } else {
-            let others = self.others.get_or_insert_default();
+            let others = &mut self.rare.get_or_insert_default().others;
             let at = others.iter().position(|money| money.currency == currency).unwrap_or_else(|| {
                 others.push(Money { amount: Pico(0), currency });
                 others.len() - 1
@@ -164,7 +178,7 @@ impl Balance {
             .currency
             .map(|currency| Money { amount: Pico(self.cost_pico), currency })
             .into_iter()
-            .chain(self.others.iter().flat_map(|others| others.iter().copied()))
+            .chain(self.others().iter().copied())
             .collect();
         costs.sort_unstable_by_key(|money| money.currency);
         costs
@@ -177,14 +191,12 @@ impl Balance {
             Measure::TokensOf(class) => i128::from(self.tokens[class as usize]),
             Measure::Requests => i128::from(self.requests),
             Measure::ToolCalls => i128::from(self.tool_calls),
+            Measure::Images => i128::from(self.images()),
             Measure::Compute => i128::from(self.compute_ns),
             Measure::Cost(currency) if self.currency == Some(currency) => self.cost_pico,
-            Measure::Cost(currency) => self
-                .others
-                .iter()
-                .flat_map(|others| others.iter())
-                .find(|money| money.currency == currency)
-                .map_or(0, |money| money.amount.0),
+            Measure::Cost(currency) => {
+                self.others().iter().find(|money| money.currency == currency).map_or(0, |money| money.amount.0)
+            }
         })
     }
 
@@ -197,9 +209,17 @@ impl Balance {
         tokens
     }
 
-    /// Requests, tool calls, compute time in nanoseconds and events without a cost, for people.
-    pub(crate) fn counts(&self) -> [u64; 4] {
-        [self.requests, self.tool_calls, self.compute_ns, self.unpriced].map(shown)
+    /// Requests, tool calls, images, compute time in nanoseconds and events without a cost, for people.
+    pub(crate) fn counts(&self) -> [u64; 5] {
+        [self.requests, self.tool_calls, self.images(), self.compute_ns, self.unpriced].map(shown)
+    }
+
+    fn images(&self) -> i64 {
+        self.rare.as_ref().map_or(0, |rare| rare.images)
+    }
+
+    fn others(&self) -> &[Money] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.others)
     }
 }
 

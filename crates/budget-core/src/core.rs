@@ -109,6 +109,8 @@ pub struct RestoredRow<'a> {
     pub requests: u64,
     /// Tool calls.
     pub tool_calls: u64,
+    /// Images that a model made.
+    pub images: u64,
     /// Compute time.
     pub compute: ComputeNs,
     /// What it cost.
@@ -522,6 +524,7 @@ fn fold<'a>(input: &Input<'a>, time: TimeUs) -> Fold<'a> {
             tokens: &event.tokens,
             requests: event.requests,
             tool_calls: event.tool_calls,
+            images: event.images,
             compute: event.compute,
             cost: input.cost.map(|cost| (cost.amount, cost.currency)),
             append_s: seconds(input.position.append_time),
@@ -547,6 +550,7 @@ fn row_fold<'a>(row: &'a RestoredRow<'_>) -> Fold<'a> {
             tokens: &row.tokens,
             requests: row.requests,
             tool_calls: row.tool_calls,
+            images: row.images,
             compute: row.compute,
             cost: row.cost,
             append_s: seconds(row.append_time),

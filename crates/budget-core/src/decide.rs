@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use usage_types::{Amount, Budget, Decision, DecisionState, Mode, ReasonCode, Scope, TimeUs, Window, decision_key};
+use usage_types::{
+    Amount, Budget, Decision, DecisionState, Fill, Mode, ReasonCode, Scope, TimeUs, Window, decision_key,
+};
 
 use crate::balance::Flags;
 use crate::budgets::{BudgetState, Budgets, owns};
@@ -31,8 +33,9 @@ pub(crate) type Keys = BTreeMap<String, (String, Scope)>;
 
 /// What ought to be in force for a key.
 enum Verdict {
-    Blocked(Window, Amount),
-    Allowed(Window, Amount),
+    /// With the limit that it names, and that one's place in the list.
+    Blocked(Window, Fill, usize),
+    Allowed(Window, Fill),
     /// The budget is gone or does not block, or the scope is not one of its.
     Removed,
     /// Not to be decided yet.
@@ -94,12 +97,20 @@ impl Decisions {
         }
         let balance = ledger.balances.get(at);
         let window = ledger.windows.get(balance.window).window;
-        let over = balance.amount(state.budget.limit.measure) >= state.budget.limit.amount;
+        let limits = &state.budget.limits;
+        let amount = |measure| balance.amount(measure);
         if window.start > now {
-            if over {
+            if limits.is_reached(amount) {
                 self.starts.insert((window.start, at));
             }
-        } else if window.contains(now) && over != balance.flags.has(Flags::BLOCK_PUBLISHED) {
+            return;
+        }
+        let agrees = if balance.flags.has(Flags::BLOCK_PUBLISHED) {
+            limits.fills(amount).nth(usize::from(balance.tripped)).is_some_and(|fill| fill.is_reached())
+        } else {
+            !limits.is_reached(amount)
+        };
+        if window.contains(now) && !agrees {
             let scope = ledger.scope_of(at);
             keys.insert(decision_key(&state.budget.id, &scope), (state.budget.id.to_string(), scope));
         }
@@ -122,17 +133,18 @@ impl Decisions {
         let mut made = Vec::new();
         for (key, (budget_id, scope)) in keys {
             let state = budgets.by_id(&budget_id);
-            let (verdict, balance) = verdict(ledger, state, &scope, now);
+            let last = self.published.get(&key);
+            let (verdict, balance) = verdict(ledger, state, &scope, last, now);
             if matches!(verdict, Verdict::Warming) {
                 self.recheck.insert(key);
                 continue;
             }
             self.recheck.remove(&key);
             let forced = self.unpublished.remove(&key);
-            let last = self.published.get(&key);
-            if let Some(balance) = balance {
-                let blocked = matches!(verdict, Verdict::Blocked(..));
-                ledger.balances.get_mut(balance).flags.set(Flags::BLOCK_PUBLISHED, blocked);
+            if let Some(balance) = balance.map(|at| ledger.balances.get_mut(at)) {
+                let tripped = if let Verdict::Blocked(.., at) = verdict { Some(at) } else { None };
+                balance.flags.set(Flags::BLOCK_PUBLISHED, tripped.is_some());
+                balance.tripped = tripped.unwrap_or(0) as u8;
             }
             let budget = state.map(|state| &*state.budget);
             let Some(decision) = decision(verdict, budget, scope, last, forced, now) else { continue };
@@ -153,22 +165,43 @@ impl Decisions {
     }
 }
 
-fn verdict(ledger: &Ledger, state: Option<&BudgetState>, scope: &Scope, now: TimeUs) -> (Verdict, Option<u32>) {
+fn verdict(
+    ledger: &Ledger,
+    state: Option<&BudgetState>,
+    scope: &Scope,
+    last: Option<&Decision>,
+    now: TimeUs,
+) -> (Verdict, Option<u32>) {
     let Some(state) = state.filter(|state| state.budget.mode == Mode::Hard && owns(&state.budget, scope)) else {
         return (Verdict::Removed, None);
     };
     if state.warming.is_some() {
         return (Verdict::Warming, None);
     }
-    let limit = state.budget.limit;
     let scope = ledger.find_scope(state.tracker, |dim| scope.get(dim));
     let (window, balance) = match scope {
         Some(scope) => ledger.balance_at(state.tracker, scope, now),
         None => (ledger.tracker(state.tracker).window_of(now, &ledger.windows), None),
     };
-    let used = balance.map_or(Amount(0), |at| ledger.balances.get(at).amount(limit.measure));
-    let verdict = if used >= limit.amount { Verdict::Blocked(window, used) } else { Verdict::Allowed(window, used) };
-    (verdict, balance)
+    let amount = |measure| balance.map_or(Amount(0), |at| ledger.balances.get(at).amount(measure));
+    let limits = &state.budget.limits;
+    let tightest = limits.tightest(amount);
+    if !tightest.is_reached() {
+        return (Verdict::Allowed(window, tightest), balance);
+    }
+    let is_named = |fill: &Fill| last.is_some_and(|last| names(last, fill, window)) && fill.is_reached();
+    let named = limits.fills(amount).find(is_named).unwrap_or(tightest);
+    let place = limits.iter().position(|limit| limit == named.limit).unwrap_or(0);
+    (Verdict::Blocked(window, named, place), balance)
+}
+
+/// Whether a decision blocks this window because of this limit, whatever its amount was.
+fn names(decision: &Decision, fill: &Fill, window: Window) -> bool {
+    let measure = fill.limit.measure;
+    decision.state == DecisionState::Blocked
+        && decision.window == window
+        && decision.measure == measure.name()
+        && decision.currency == measure.currency()
 }
 
 /// The decision to publish, where the last one does not say the same.
@@ -183,15 +216,15 @@ fn decision(
     let seq = last.map_or(0, |last| last.seq) + 1;
     let was_blocked = last.is_some_and(|last| last.state == DecisionState::Blocked);
     let made = match (verdict, budget) {
-        (Verdict::Blocked(window, used), Some(budget)) => {
-            let made = from_budget(budget, scope, window, used, seq, now);
+        (Verdict::Blocked(window, fill, _), Some(budget)) => {
+            let made = from_budget(budget, scope, window, fill, seq, now);
             return (forced || !last.is_some_and(|last| same(last, &made))).then_some(made);
         }
-        (Verdict::Allowed(window, used), Some(budget)) => Decision {
+        (Verdict::Allowed(window, fill), Some(budget)) => Decision {
             state: DecisionState::Allowed,
             reason_code: ReasonCode::WithinQuota,
             http_status: 200,
-            ..from_budget(budget, scope, window, used, seq, now)
+            ..from_budget(budget, scope, window, fill, seq, now)
         },
         // The last decision says what the block was about; there is none only where nothing has to be said.
         _ => Decision {
@@ -206,8 +239,8 @@ fn decision(
     (was_blocked || forced).then_some(made)
 }
 
-fn from_budget(budget: &Budget, scope: Scope, window: Window, used: Amount, seq: u64, now: TimeUs) -> Decision {
-    let measure = budget.limit.measure;
+fn from_budget(budget: &Budget, scope: Scope, window: Window, fill: Fill, seq: u64, now: TimeUs) -> Decision {
+    let measure = fill.limit.measure;
     Decision {
         budget: budget.id.to_string(),
         scope,
@@ -216,8 +249,8 @@ fn from_budget(budget: &Budget, scope: Scope, window: Window, used: Amount, seq:
         http_status: budget.http_status,
         measure: measure.name().to_owned(),
         currency: measure.currency(),
-        limit: measure.format(budget.limit.amount),
-        used: measure.format(used),
+        limit: measure.format(fill.limit.amount),
+        used: measure.format(fill.used),
         seq,
         window,
         decided_at: now,

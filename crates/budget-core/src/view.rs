@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use usage_types::{
-    Amount, Budget, BudgetId, ComputeNs, DimensionSet, Dimensions, Every, Limit, Mode, Money, ReasonCode, Scope,
-    TimeUs, Tokens, Window,
+    Amount, Budget, BudgetId, ComputeNs, DimensionSet, Dimensions, Every, Fill, Mode, Money, ReasonCode, Scope, TimeUs,
+    Tokens, Window,
 };
 
 use crate::balance::Flags;
@@ -26,8 +26,8 @@ pub struct Standing {
     pub scope: Scope,
     /// The window that contains the time that was asked for.
     pub window: Window,
-    /// How much is used of `budget.limit`, in its measure.
-    pub used: Amount,
+    /// The budget's tightest limit, and how much of it is used.
+    pub fill: Fill,
 }
 
 impl Standing {
@@ -36,21 +36,12 @@ impl Standing {
     pub fn reason(&self) -> ReasonCode {
         ReasonCode::exceeded(self.budget.narrowest_dimension())
     }
-
-    /// What is left, in parts per million of the limit; 0 where nothing is.
-    #[must_use]
-    pub fn remaining_ppm(&self) -> u32 {
-        let (limit, used) = (self.budget.limit.amount.0, self.used.0);
-        let left = limit.saturating_sub(used).max(0);
-        let ppm = left.checked_mul(1_000_000).map_or_else(|| left / (limit / 1_000_000).max(1), |l| l / limit.max(1));
-        u32::try_from(ppm).unwrap_or(u32::MAX)
-    }
 }
 
 /// Whether a scope may spend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// It may. The hard budget with the least of its limit left, if there is one.
+    /// It may. The hard budget of which the largest share is used, if there is one.
     Allowed(Option<Standing>),
     /// It may not. Among the budgets that block it, the one that does so for longest: answer with its `http_status`.
     Blocked(Standing),
@@ -64,11 +55,11 @@ pub(crate) fn check(ledger: &Ledger, budgets: &Budgets, dimensions: &Dimensions<
             return;
         }
         let standing = standing(ledger, at, state, dimensions, now);
-        let (best, better) = if standing.used >= state.budget.limit.amount {
+        let (best, better) = if standing.fill.is_reached() {
             let better = blocked.as_ref().map(|best| best.window.end.cmp(&standing.window.end));
             (&mut blocked, better)
         } else {
-            let better = tightest.as_ref().map(|best| standing.remaining_ppm().cmp(&best.remaining_ppm()));
+            let better = tightest.as_ref().map(|best| best.fill.cmp_share(&standing.fill));
             (&mut tightest, better)
         };
         // The id settles a tie, so that the answer does not depend on the order in which budgets are found.
@@ -90,8 +81,14 @@ fn standing(ledger: &Ledger, tracker: u32, state: &BudgetState, dimensions: &Dim
         budget: Arc::clone(&state.budget),
         scope: Scope::new(dims.iter().filter_map(|dim| dimensions.get(dim).map(|value| (dim, value)))),
         window,
-        used: balance.map_or(Amount(0), |at| ledger.balances.get(at).amount(state.budget.limit.measure)),
+        fill: fill(ledger, balance, &state.budget),
     }
+}
+
+/// A budget's tightest limit by a balance; where there is none, nothing is used.
+pub(crate) fn fill(ledger: &Ledger, balance: Option<u32>, budget: &Budget) -> Fill {
+    let balance = balance.map(|at| ledger.balances.get(at));
+    budget.limits.tightest(|measure| balance.map_or(Amount(0), |balance| balance.amount(measure)))
 }
 
 /// Which balances.
@@ -148,10 +145,10 @@ pub enum Kind {
 pub struct BudgetStanding {
     /// Its id.
     pub id: BudgetId,
-    /// How much of what.
-    pub limit: Limit,
-    /// How much is used, in the limit's measure.
-    pub used: Amount,
+    /// Its limits, in the order of the file, each with what is used of it.
+    pub fills: Vec<Fill>,
+    /// The one of them that is tightest.
+    pub tightest: Fill,
     /// What it does when it is reached.
     pub mode: Mode,
     /// How it stands.
@@ -188,6 +185,8 @@ pub struct BalanceView {
     pub requests: u64,
     /// Tool calls.
     pub tool_calls: u64,
+    /// Images that a model made.
+    pub images: u64,
     /// Compute time.
     pub compute: ComputeNs,
     /// Money, by currency.
@@ -281,7 +280,7 @@ fn has_values(ledger: &Ledger, filter: &BalanceFilter, balance: u32) -> bool {
 fn view(ledger: &Ledger, at: u32, state: Option<&BudgetState>) -> BalanceView {
     let balance = ledger.balances.get(at);
     let entry = ledger.windows.get(balance.window);
-    let [requests, tool_calls, compute_ns, unpriced] = balance.counts();
+    let [requests, tool_calls, images, compute_ns, unpriced] = balance.counts();
     BalanceView {
         kind: state.map_or(Kind::Tracked, |state| Kind::Budget(budget_standing(state, balance))),
         scope: ledger.scope_of(at),
@@ -290,6 +289,7 @@ fn view(ledger: &Ledger, at: u32, state: Option<&BudgetState>) -> BalanceView {
         tokens: balance.tokens(),
         requests,
         tool_calls,
+        images,
         compute: ComputeNs(compute_ns),
         costs: balance.costs(),
         unpriced,
@@ -299,13 +299,13 @@ fn view(ledger: &Ledger, at: u32, state: Option<&BudgetState>) -> BalanceView {
 
 fn budget_standing(state: &BudgetState, balance: &crate::balance::Balance) -> BudgetStanding {
     let budget = &state.budget;
-    let used = balance.amount(budget.limit.measure);
-    let reached_first = budget.alerts.at.first().is_some_and(|at| at.reached(used, budget.limit.amount));
+    let tightest = budget.limits.tightest(|measure| balance.amount(measure));
     let standing = match () {
         () if state.warming.is_some() => StandingState::Warming,
-        () if used >= budget.limit.amount => StandingState::Exceeded,
-        () if reached_first => StandingState::Alerted,
+        () if tightest.is_reached() => StandingState::Exceeded,
+        () if budget.alerts.at.first().is_some_and(|at| tightest.has_reached(*at)) => StandingState::Alerted,
         () => StandingState::Within,
     };
-    BudgetStanding { id: Arc::clone(&budget.id), limit: budget.limit, used, mode: budget.mode, state: standing }
+    let fills = budget.limits.fills(|measure| balance.amount(measure)).collect();
+    BudgetStanding { id: Arc::clone(&budget.id), fills, tightest, mode: budget.mode, state: standing }
 }

@@ -46,7 +46,7 @@ fn an_alert_says_what_the_mail_needs() {
         measure: usage_types::Measure::Cost(usd),
         amount: usage_types::Amount(10_000_000_000_000),
     };
-    set_fresh(&mut core, [Budget { limit, ..hourly(1) }], now);
+    set_fresh(&mut core, [Budget { limits: limit.into(), ..hourly(1) }], now);
     let eur = common::currency("EUR");
     apply(
         &mut core,
@@ -127,4 +127,23 @@ fn an_alert_that_could_not_be_published_is_raised_again_as_it_was() {
     core.evict(later);
     assert_eq!(core.effects(later).alerts, failed.alerts);
     assert!(core.effects(later).is_empty());
+}
+
+#[test]
+fn a_budget_of_several_limits_alerts_once_a_threshold_and_names_the_tightest() {
+    let mut core = Core::new(CoreConfig::default());
+    let now = at("2026-11-21T10:30:00Z");
+    let limits = common::limits(&[(usage_types::Measure::Tokens, 100), (usage_types::Measure::Requests, 10)]);
+    set_fresh(&mut core, [Budget { limits, ..hourly(1) }], now);
+    let alerts = |core: &mut Core, tokens: [u64; 3], id: &str| -> Vec<String> {
+        let records =
+            tokens.iter().enumerate().map(|(at, tokens)| Record::new(&format!("{id}{at}"), now, SUPPORT, *tokens));
+        apply(core, &records.collect::<Vec<_>>());
+        let line = |a: usage_types::Alert| format!("{} {} {} of {}", a.threshold, a.measure, a.used, a.limit);
+        core.effects(now).alerts.into_iter().map(line).collect()
+    };
+    assert_eq!(alerts(&mut core, [0, 0, 0], "a"), [""; 0]);
+    assert_eq!(alerts(&mut core, [80, 0, 0], "b"), ["0.8 tokens 80 of 100"]);
+    assert_eq!(alerts(&mut core, [0, 0, 0], "c"), [""; 0], "requests are above 80 % too: one mail is enough");
+    assert_eq!(alerts(&mut core, [0, 0, 0], "d"), ["1 requests 12 of 10"]);
 }

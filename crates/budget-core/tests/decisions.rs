@@ -4,7 +4,7 @@ mod common;
 
 use budget_core::{Check, Core, CoreConfig, Disposition};
 use common::{Record, apply, at, budget, set, set_fresh, told};
-use usage_types::{Dimension, Dimensions, Every, Mode, Role, TimeUs};
+use usage_types::{Amount, Dimension, Dimensions, Every, Measure, Mode, Role, TimeUs};
 
 const SUPPORT: &[(Dimension, &str)] = &[(Dimension::Namespace, "support")];
 
@@ -72,7 +72,7 @@ fn a_correction_allows_again_and_spending_after_it_blocks_again() {
     let mut core = Core::new(CoreConfig::default());
     let usd = common::currency("USD");
     let limit = usage_types::Limit { measure: usage_types::Measure::Cost(usd), amount: usage_types::Amount(10) };
-    set_fresh(&mut core, [usage_types::Budget { limit, ..budget("daily", SUPPORT, &[], 1) }], day());
+    set_fresh(&mut core, [usage_types::Budget { limits: limit.into(), ..budget("daily", SUPPORT, &[], 1) }], day());
     let mut states = Vec::new();
     for (id, pico) in [("1", 10), ("2", -1), ("3", 1), ("4", 5)] {
         apply(&mut core, &[support(id, day(), 1).costing(pico, usd)]);
@@ -243,7 +243,7 @@ fn check_names_the_block_that_lasts_longest_or_the_budget_with_least_left() {
     set_fresh(&mut core, [hourly, budget("daily", SUPPORT, &[], 100), all], day());
     let name = |core: &Core, now| match core.check(&dims(SUPPORT), now) {
         Check::Allowed(standing) => format!("allowed {}", standing.map_or("-".into(), |s| s.budget.id.to_string())),
-        Check::Blocked(standing) => format!("blocked {} {}", standing.budget.id, standing.used),
+        Check::Blocked(standing) => format!("blocked {} {}", standing.budget.id, standing.fill.used),
     };
     assert_eq!(name(&core, day()), "allowed all", "all have the whole of it left: the id decides");
     apply(&mut core, &[support("1", day(), 50)]);
@@ -265,4 +265,74 @@ fn usage_ahead_of_our_clock_blocks_when_its_window_begins() {
     assert_eq!(core.effects(before).decisions, []);
     assert_eq!(core.next_wakeup(), Some(midnight));
     assert_eq!(core.effects(midnight).decisions.len(), 1);
+}
+
+/// A daily budget of `support` with these limits.
+fn limited(limits: &[(Measure, i128)]) -> usage_types::Budget {
+    usage_types::Budget { limits: common::limits(limits), ..budget("daily", SUPPORT, &[], 1) }
+}
+
+fn named(effects: &budget_core::Effects) -> Vec<String> {
+    let line = |d: &usage_types::Decision| format!("{:?} #{} {} {} of {}", d.state, d.seq, d.measure, d.used, d.limit);
+    effects.decisions.iter().map(line).collect()
+}
+
+#[test]
+fn of_several_limits_the_first_that_is_reached_blocks_and_is_named_for_as_long_as_it_is() {
+    let usd = common::currency("USD");
+    let three = [(Measure::Tokens, 100), (Measure::Cost(usd), 1_000), (Measure::Requests, 4)];
+    let mut core = Core::new(CoreConfig::default());
+    set_fresh(&mut core, [limited(&three)], day());
+    let tightest = |core: &Core| match core.check(&dims(SUPPORT), day()) {
+        Check::Allowed(standing) => standing.map(|s| (s.fill.limit.measure, s.fill.used)),
+        Check::Blocked(standing) => Some((standing.fill.limit.measure, standing.fill.used)),
+    };
+    let first = support("1", day(), 20).costing(500, usd);
+    apply(&mut core, std::slice::from_ref(&first));
+    assert_eq!(core.effects(day()).decisions, []);
+    assert_eq!(tightest(&core), Some((Measure::Cost(usd), Amount(500))));
+    apply(&mut core, &[support("2", day(), 20).costing(500, usd)]);
+    assert_eq!(named(&core.effects(day())), ["Blocked #1 cost 0.000000001 of 0.000000001"]);
+    // Tokens are over too, and fuller: the block is the same one.
+    apply(&mut core, &[support("3", day(), 100)]);
+    assert_eq!(named(&core.effects(day())), [""; 0]);
+    assert_eq!(tightest(&core), Some((Measure::Tokens, Amount(140))));
+    // The money comes back: the block goes on because of the tokens, and says so.
+    let void = Record::new("v", day(), SUPPORT, 0).role(Role::Voids("1".into())).restating(day(), Some(&first));
+    apply(&mut core, &[void]);
+    assert_eq!(named(&core.effects(day())), ["Blocked #2 tokens 120 of 100"]);
+    core.set_budgets(set([limited(&[(Measure::Tokens, 200), (Measure::ToolCalls, 1)])]), day());
+    assert_eq!(named(&core.effects(day())), ["Allowed #3 tokens 120 of 200"]);
+}
+
+#[test]
+fn images_are_counted_and_given_back() {
+    let mut core = Core::new(CoreConfig::default());
+    set_fresh(&mut core, [limited(&[(Measure::Images, 3)])], day());
+    let mut drawn = support("1", day(), 0);
+    drawn.event.images = 3;
+    apply(&mut core, std::slice::from_ref(&drawn));
+    assert_eq!(named(&core.effects(day())), ["Blocked #1 images 3 of 3"]);
+    let void = Record::new("v", day(), SUPPORT, 0).role(Role::Voids("1".into())).restating(day(), Some(&drawn));
+    apply(&mut core, &[void]);
+    assert_eq!(named(&core.effects(day())), ["Allowed #2 images 0 of 3"]);
+}
+
+#[test]
+fn a_restart_goes_on_naming_the_limit_that_blocked() {
+    let limits = [(Measure::Tokens, 100), (Measure::Requests, 2)];
+    let mut core = Core::new(CoreConfig::default());
+    set_fresh(&mut core, [limited(&limits)], day());
+    let records = [support("1", day(), 10), support("2", day(), 10), support("3", day(), 900)];
+    apply(&mut core, &records[..2]);
+    let effects = core.effects(day());
+    assert_eq!(named(&effects), ["Blocked #1 requests 2 of 2"]);
+    apply(&mut core, &records[2..]);
+    assert!(core.effects(day()).is_empty());
+    let mut core = Core::new(CoreConfig::default());
+    set_fresh(&mut core, [limited(&limits)], day());
+    core.load_decisions(effects.decisions);
+    core.load_alerts(effects.alerts);
+    records.iter().for_each(|record| core.restore(&record.row(day())));
+    assert_eq!(named(&core.effects(day())), [""; 0]);
 }

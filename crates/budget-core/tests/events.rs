@@ -216,7 +216,7 @@ fn balances_are_found_by_kind_scope_and_window() {
     let states: Vec<_> = rows
         .iter()
         .map(|row| match &row.kind {
-            budget_core::Kind::Budget(standing) => (row.scope.to_string(), standing.used.0, standing.state),
+            budget_core::Kind::Budget(standing) => (row.scope.to_string(), standing.tightest.used.0, standing.state),
             budget_core::Kind::Tracked => unreachable!(),
         })
         .collect();

@@ -151,11 +151,12 @@ fn the_names_in_the_schemas_are_those_of_the_code() {
     assert_eq!(texts(&alert["properties"]["every"]["enum"]), windows);
     let codes: BTreeSet<_> = RejectCode::ALL.iter().map(|code| code.name().to_owned()).collect();
     assert_eq!(texts(&json_of(REJECTED)["properties"]["code"]["enum"]), codes);
-    let budget = &json_of(BUDGETS)["$defs"]["budget"]["properties"];
+    let budgets = json_of(BUDGETS);
+    let budget = &budgets["$defs"]["budget"]["properties"];
     assert_eq!(texts(&budget["match"]["propertyNames"]["enum"]), dimensions);
     assert_eq!(texts(&budget["per"]["items"]["enum"]), dimensions);
     assert_eq!(texts(&budget["window"]["properties"]["every"]["enum"]), windows);
-    let limits = names(&budget["limit"]["properties"]);
+    let limits = names(&budgets["$defs"]["limit"]["properties"]);
     assert!(classes.is_subset(&limits) && columns.is_subset(&limits));
 }
 
@@ -287,6 +288,8 @@ fn the_budgets_schema_and_the_reader_agree() {
         ("{ tokens: many }", false),
         ("{ token: 5 }", false),
         ("{ tokens: 5, requests: 5 }", false),
+        ("{ tokens: 5 }, limits: [{ requests: 5 }]", false),
+        ("{ images: 5 }", true),
         ("{ compute_hours: 0 }", false),
         ("{ cost: 500 }", false),
         ("{ cost: 0.00 USD }", false),
@@ -294,6 +297,18 @@ fn the_budgets_schema_and_the_reader_agree() {
     ] {
         check(&budget(limit, ""), is_good);
     }
+    for (limits, is_good) in [
+        ("[{ tokens: 5 }]", true),
+        ("[{ tokens: 5 }, { output: 3 }, { cost: 5 USD }, { cost: 5 EUR }]", true),
+        ("[]", false),
+        ("{ tokens: 5 }", false),
+        ("[{ tokens: 5, requests: 5 }]", false),
+        ("[5]", false),
+    ] {
+        let text = format!("budgets:\n  - {{ id: b, window: {{ every: day }}, limits: {limits} }}\n");
+        check(&text, is_good);
+    }
+    check("budgets:\n  - { id: b, window: { every: day } }\n", false);
     for (rest, is_good) in [
         (", match: { namespace: support }, per: [user, api_key], mode: soft", true),
         (", match: {}, per: [], mode: hard, http_status: 429", true),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 
-use crate::{Amount, Dimension, DimensionSet, Measure, Scope};
+use crate::{Amount, Dimension, DimensionSet, Limits, Scope};
 
 /// The id of a budget: letters, digits, `-`, `_` and `.`, at most 128 bytes, unique in its file.
 pub type BudgetId = Arc<str>;
@@ -129,15 +129,6 @@ impl Mode {
     }
 }
 
-/// How much of what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
-    /// Of what.
-    pub measure: Measure,
-    /// How much, in the measure's smallest unit; more than zero.
-    pub amount: Amount,
-}
-
 /// When to alert, and whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertRule {
@@ -165,9 +156,9 @@ pub struct Budget {
     pub per: DimensionSet,
     /// Over which window.
     pub window: WindowSpec,
-    /// How much of what.
-    pub limit: Limit,
-    /// What happens when it is reached.
+    /// How much of what. What is said of the budget is said of the limit that is tightest.
+    pub limits: Limits,
+    /// What happens when one is reached.
     pub mode: Mode,
     /// When to alert, and whom.
     pub alerts: AlertRule,

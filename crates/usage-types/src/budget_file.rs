@@ -4,6 +4,7 @@
 //! is 800,000 parts per million and no float is between. Deliberately absent: reading the file and noticing that it changed.
 
 mod field;
+mod limit;
 mod tree;
 
 use std::sync::Arc;
@@ -11,21 +12,16 @@ use std::sync::Arc;
 use chrono_tz::{TZ_VARIANTS, Tz};
 
 use crate::budget_file::field::{Field, nearest};
+use crate::budget_file::limit::limits;
 use crate::{
-    AlertRule, Amount, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Every, Limit, Measure, Mode,
-    Money, Pico, Ppm, Scope, TokenClass, UsageEvent, WindowSpec,
+    AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Every, Mode, Pico, Ppm, Scope,
+    UsageEvent, WindowSpec,
 };
 
 /// The largest file, in bytes: 1 MiB, some 5,000 budgets.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// The longest id, in bytes.
 const ID_BYTES_MAX: usize = 128;
-/// The largest limit of a count: 10¹⁸ fits every signed 64-bit column and is a million times the world's daily tokens.
-const COUNT_MAX: i128 = 1_000_000_000_000_000_000;
-/// The largest limit of compute time: five million hours, which unsigned 64 bits of nanoseconds still hold.
-const COMPUTE_HOURS_MAX: i128 = 5_000_000;
-/// The largest limit of a cost: 10¹⁵ units of the currency.
-const COST_MAX: i128 = 1_000_000_000_000_000 * Pico::ONE.0;
 /// The largest threshold: ten times the limit.
 const THRESHOLD_MAX: i128 = 10 * Pico::ONE.0;
 /// The most thresholds of one budget: each is a mail.
@@ -34,9 +30,6 @@ const THRESHOLDS_MAX: usize = 20;
 const ADDRESSES_MAX: usize = 100;
 /// The longest mail address, in bytes. Source: RFC 5321, 4.5.3.1.3, less the angle brackets.
 const ADDRESS_BYTES_MAX: usize = 254;
-
-const NS_PER_SECOND: i128 = 1_000_000_000;
-const SECONDS_PER_HOUR: i128 = 3_600;
 
 impl BudgetSet {
     /// Reads a budgets file. One that is empty, or whose list is, holds no budgets.
@@ -67,19 +60,19 @@ impl BudgetSet {
 
 /// One budget, and the field of its id.
 fn budget<'n>(field: &Field<'n>) -> Result<(Field<'n>, Budget), BudgetError> {
-    let known = ["id", "match", "per", "window", "limit", "mode", "alerts", "http_status"];
+    let known = ["id", "match", "per", "window", "limit", "limits", "mode", "alerts", "http_status"];
     let members = field.members(&known, "`id`, `window` and `limit`")?;
     let id = members.required("id", "a name of its own, like `id: support-daily`")?;
     let matches = members.get("match").map_or(Ok(Scope::default()), |field| scope(&field))?;
     let per = members.get("per").map_or(Ok(DimensionSet::default()), |field| dimensions(&field, &matches))?;
     let window = window(&members.required("window", "it like `window: { every: day, zone: Europe/Berlin }`")?)?;
-    let limit = limit(&members.required("limit", "it like `limit: { tokens: 1000000 }`")?)?;
+    let limits = limits(&members)?;
     let budget = Budget {
         id: budget_id(&id)?,
         matches,
         per,
         window,
-        limit,
+        limits,
         mode: members.get("mode").map_or(Ok(Mode::default()), |field| mode(&field))?,
         alerts: members.get("alerts").map_or(Ok(AlertRule::default()), |field| alerts(&field))?,
         http_status: members.get("http_status").map_or(Ok(window.every.default_status()), |field| status(&field))?,
@@ -152,70 +145,6 @@ fn zone(field: &Field<'_>) -> Result<Tz, BudgetError> {
             near.map_or("write one like Europe/Berlin or UTC".to_owned(), |near| format!("did you mean {near}?"));
         field.error(format!("{name:?} is no IANA time zone; {hint}"))
     })
-}
-
-fn limit(field: &Field<'_>) -> Result<Limit, BudgetError> {
-    let mut known = vec!["tokens", "requests", "tool_calls", "compute_hours", "compute_seconds", "cost"];
-    known.extend(TokenClass::ALL.map(TokenClass::name));
-    known.extend(TokenClass::ALL.map(TokenClass::column));
-    let members = field.members(&known, "one measure, like `limit: { tokens: 1000000 }`")?;
-    let mut given = members.iter();
-    let Some((name, first)) = given.next() else {
-        return Err(field.error("no measure is named; write one, like `limit: { tokens: 1000000 }`"));
-    };
-    if let Some((_, second)) = given.next() {
-        return Err(second.error("a budget limits one measure; write a second budget for this one"));
-    }
-    let (measure, amount) = match name {
-        "tokens" => (Measure::Tokens, count(&first)?),
-        "requests" => (Measure::Requests, count(&first)?),
-        "tool_calls" => (Measure::ToolCalls, count(&first)?),
-        "compute_hours" => (Measure::Compute, compute(&first, SECONDS_PER_HOUR)?),
-        "compute_seconds" => (Measure::Compute, compute(&first, 1)?),
-        "cost" => cost(&first)?,
-        class => (Measure::TokensOf(class.parse().map_err(|message: String| first.error(message))?), count(&first)?),
-    };
-    Ok(Limit { measure, amount: Amount(amount) })
-}
-
-fn positive(field: &Field<'_>, text: &str, amount: i128, max: i128) -> Result<i128, BudgetError> {
-    if amount <= 0 {
-        return Err(
-            field.error(format!("a limit is more than zero, and {text} is not; to turn a budget off take it out"))
-        );
-    }
-    if amount > max {
-        return Err(field.error(format!("{text} is more than any budget needs; look for a digit too many")));
-    }
-    Ok(amount)
-}
-
-fn count(field: &Field<'_>) -> Result<i128, BudgetError> {
-    let text = field.text("a whole number, like 1000000")?;
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(field.error(format!("{text:?} is no whole number; write digits only, like 1000000")));
-    }
-    // More digits than 128 bits hold are too many in any case.
-    positive(field, text, text.parse().unwrap_or(i128::MAX), COUNT_MAX)
-}
-
-fn compute(field: &Field<'_>, seconds_per_unit: i128) -> Result<i128, BudgetError> {
-    let text = field.text("a number, like 12.5")?;
-    let units: Pico = text.parse().map_err(|error: crate::UnitError| field.error(error.to_string()))?;
-    let max = COMPUTE_HOURS_MAX * SECONDS_PER_HOUR / seconds_per_unit * Pico::ONE.0;
-    let units = positive(field, text, units.0, max)?;
-    let nanoseconds = units * seconds_per_unit * NS_PER_SECOND;
-    if nanoseconds % Pico::ONE.0 != 0 {
-        return Err(field.error(format!("{text} is finer than a nanosecond; write fewer digits")));
-    }
-    Ok(nanoseconds / Pico::ONE.0)
-}
-
-fn cost(field: &Field<'_>) -> Result<(Measure, i128), BudgetError> {
-    let text = field.text("an amount with its currency, like \"500.00 USD\"")?;
-    let money: Money = text.parse().map_err(|error: crate::UnitError| field.error(error.to_string()))?;
-    Ok((Measure::Cost(money.currency), positive(field, text, money.amount.0, COST_MAX)?))
 }
 
 fn mode(field: &Field<'_>) -> Result<Mode, BudgetError> {

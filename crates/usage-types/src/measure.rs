@@ -16,6 +16,8 @@ pub enum Measure {
     Requests,
     /// Tool calls.
     ToolCalls,
+    /// Images that a model made.
+    Images,
     /// Compute time.
     Compute,
     /// Money of one currency.
@@ -23,7 +25,8 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// The name in decisions and in SQL: `tokens`, `output_tokens`, `requests`, `tool_calls`, `compute_seconds`, `cost`.
+    /// The name in decisions and in SQL: `tokens`, `output_tokens`, `requests`, `tool_calls`, `images`, `compute_seconds`,
+    /// `cost`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,6 +34,7 @@ impl Measure {
             Self::TokensOf(class) => class.column(),
             Self::Requests => "requests",
             Self::ToolCalls => "tool_calls",
+            Self::Images => "images",
             Self::Compute => "compute_seconds",
             Self::Cost(_) => "cost",
         }
@@ -66,7 +70,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// An amount in the smallest unit of its measure: one token, request or call, one nanosecond, one pico-unit of money.
+/// An amount in the smallest unit of its measure: one token, request, call or image, one nanosecond, one pico-unit of money.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount(pub i128);
 

@@ -46,7 +46,7 @@ fn the_contracts_example_is_read() {
         matches: Scope::new([(Dimension::Namespace, "support")]),
         per: DimensionSet::default(),
         window: WindowSpec { every: Every::Day, zone: chrono_tz::Europe::Berlin },
-        limit: Limit { measure: Measure::Tokens, amount: Amount(1_000_000) },
+        limits: Limit { measure: Measure::Tokens, amount: Amount(1_000_000) }.into(),
         mode: Mode::Hard,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["support-leads@example.com".into()] },
         http_status: 403,
@@ -85,6 +85,7 @@ fn every_measure_is_read_in_its_smallest_unit() {
         ("{ cache_write_1h_tokens: 7 }", Measure::TokensOf(TokenClass::CacheWrite1h), 7),
         ("{ requests: 1 }", Measure::Requests, 1),
         ("{ tool_calls: 1000000000000000000 }", Measure::ToolCalls, 1_000_000_000_000_000_000),
+        ("{ images: 12 }", Measure::Images, 12),
         ("{ compute_hours: 1.5 }", Measure::Compute, 5_400_000_000_000),
         ("{ compute_hours: 0.1 }", Measure::Compute, 360_000_000_000),
         ("{ compute_hours: 5000000 }", Measure::Compute, 18_000_000_000_000_000_000),
@@ -92,8 +93,44 @@ fn every_measure_is_read_in_its_smallest_unit() {
         ("{ cost: \"500.00 USD\" }", usd, 500_000_000_000_000),
         ("{ cost: 0.000000000001 USD }", usd, 1),
     ] {
-        assert_eq!(one(&limited(limit)).limit, Limit { measure, amount: Amount(amount) }, "{limit}");
+        assert_eq!(one(&limited(limit)).limits, Limit { measure, amount: Amount(amount) }.into(), "{limit}");
     }
+}
+
+#[test]
+fn several_limits_are_a_list_of_different_measures() {
+    let limits = |list: &str| format!("budgets:\n  - id: b\n    window: {{ every: day }}\n    limits: {list}\n");
+    let budget = one(&limits("[{ tokens: 5 }, { output: 3 }, { cost: 5 USD }, { cost: 4 EUR }]"));
+    let read: Vec<String> =
+        budget.limits.iter().map(|limit| format!("{} {}", limit.measure.name(), limit.amount)).collect();
+    assert_eq!(read, ["tokens 5", "output_tokens 3", "cost 5000000000000", "cost 4000000000000"]);
+    check(&limits("[]"), 4, 13, "budgets[0].limits", "`limits` is empty");
+    check(&limits("{ tokens: 5 }"), 4, 13, "budgets[0].limits", "no list");
+    check(
+        &limits("[{ tokens: 5 }, { requests: 1, tokens: 2 }]"),
+        4,
+        52,
+        "budgets[0].limits[1].tokens",
+        "second measure",
+    );
+    check(
+        &limits("[{ output: 5 }, { output_tokens: 5 }]"),
+        4,
+        29,
+        "budgets[0].limits[1]",
+        "`output_tokens` is limited twice",
+    );
+    check(
+        &limits("[{ cost: 5 USD }, { cost: 6 USD }]"),
+        4,
+        31,
+        "budgets[0].limits[1]",
+        "`cost` in USD is limited twice",
+    );
+    let both = limits("[{ tokens: 5 }]") + "    limit: { requests: 5 }\n";
+    check(&both, 5, 12, "budgets[0].limit", "`limit` and `limits` are both there");
+    let many: Vec<String> = ('A'..='Q').map(|letter| format!("{{ cost: 1 AA{letter} }}")).collect();
+    check(&limits(&format!("[{}]", many.join(", "))), 4, 286, "budgets[0].limits[16]", "more than 16");
 }
 
 #[test]
@@ -213,7 +250,7 @@ fn a_bad_limit_is_refused() {
     check("{ tokens: 1000000000000000001 }", 22, ".tokens", "a digit too many");
     check(&format!("{{ tokens: {} }}", "9".repeat(60)), 22, ".tokens", "a digit too many");
     check("{}", 12, "", "no measure");
-    check("{ tokens: 5, cost: \"5 USD\" }", 31, ".cost", "write a second budget");
+    check("{ tokens: 5, cost: \"5 USD\" }", 31, ".cost", "`limits: [{ tokens: 1000000 }, { requests: 500 }]`");
     check("{ token: 5 }", 14, ".token", "did you mean `tokens`?");
     check("{ cost: 500 }", 20, ".cost", "500.00 USD");
     check("{ cost: \"0 USD\" }", 20, ".cost", "more than zero");

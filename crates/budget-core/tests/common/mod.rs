@@ -9,7 +9,7 @@ use std::sync::Arc;
 use budget_core::{Core, Disposition, Input, Restates, RestoredRow};
 use usage_types::{
     AlertRule, Amount, Budget, BudgetSet, ComputeNs, Cost, CostOrigin, Currency, Dimension, DimensionSet, Dimensions,
-    EventPosition, Every, Limit, Measure, Mode, Pico, Ppm, Role, Scope, TimeUs, Tokens, UsageEvent, WindowSpec,
+    EventPosition, Every, Limit, Limits, Measure, Mode, Pico, Ppm, Role, Scope, TimeUs, Tokens, UsageEvent, WindowSpec,
 };
 
 pub const UTC: chrono_tz::Tz = chrono_tz::UTC;
@@ -101,6 +101,7 @@ impl Record {
             tokens: self.event.tokens,
             requests: self.event.requests,
             tool_calls: self.event.tool_calls,
+            images: self.event.images,
             compute: self.event.compute,
             cost: self.cost.map(|cost| (cost.amount, cost.currency)),
             reversal: self.reversal,
@@ -125,11 +126,17 @@ pub fn budget(id: &str, matches: &[(Dimension, &str)], per: &[Dimension], tokens
         matches: Scope::new(matches.iter().copied()),
         per: DimensionSet::of(per),
         window: WindowSpec { every: Every::Day, zone: UTC },
-        limit: Limit { measure: Measure::Tokens, amount: Amount(tokens) },
+        limits: Limit { measure: Measure::Tokens, amount: Amount(tokens) }.into(),
         mode: Mode::Hard,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["lead@example.com".into()] },
         http_status: 403,
     }
+}
+
+/// Several limits, in the order given.
+pub fn limits(limits: &[(Measure, i128)]) -> Limits {
+    let limit = |(measure, amount): &(Measure, i128)| Limit { measure: *measure, amount: Amount(*amount) };
+    Limits::new(limits.iter().map(limit).collect()).unwrap()
 }
 
 pub fn set(budgets: impl IntoIterator<Item = Budget>) -> Arc<BudgetSet> {

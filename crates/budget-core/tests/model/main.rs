@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use budget_core::{Check, Core, CoreConfig, Effects, HistoryRequest, Tracked};
 use common::{Record, apply, at, currency, set};
-use reference::{Model, Random, balances_of};
+use reference::{Model, Random, balances_of, reached, tightest};
 use usage_types::{
-    AlertRule, Amount, Budget, Decision, DecisionState, Dimension, DimensionSet, Every, Limit, Measure, Mode, Pico,
-    Ppm, Role, TimeUs, TokenClass, UsageEvent, WindowSpec, alert_id,
+    AlertRule, Amount, Budget, Currency, Decision, DecisionState, Dimension, DimensionSet, Every, Limit, Limits,
+    Measure, Mode, Pico, Ppm, Role, TimeUs, TokenClass, UsageEvent, WindowSpec, alert_id,
 };
 
 const HORIZON_US: i64 = TimeUs::DAY;
@@ -51,6 +51,15 @@ impl Topics {
             assert_eq!(self.alerts.insert(alert.id.clone(), alert), None, "an alert is raised once");
         }
     }
+}
+
+/// Which limit a decision names.
+fn told(decision: &Decision) -> (String, Option<Currency>, String) {
+    (decision.measure.clone(), decision.currency, decision.limit.clone())
+}
+
+fn told_of(limit: &Limit) -> (String, Option<Currency>, String) {
+    (limit.measure.name().to_owned(), limit.measure.currency(), limit.measure.format(limit.amount))
 }
 
 struct World {
@@ -118,6 +127,7 @@ impl World {
         record.event.tokens.output = random.below(50);
         record.event.requests = random.below(3);
         record.event.tool_calls = random.below(3);
+        record.event.images = random.pick(&[0, 0, 0, 4]);
         record.event.compute.0 = random.below(5_000_000_000);
         if !random.one_in(4) {
             let code = random.pick(&["USD", "USD", "EUR", "JPY"]);
@@ -132,23 +142,39 @@ impl World {
         let random = &mut self.random;
         let matches = random.pick(&[&[][..], &[(Dimension::Namespace, "a")], &[(Dimension::Team, "t")]]);
         let per = random.pick(&[&[][..], &[Dimension::User], &[Dimension::Namespace, Dimension::Team]]);
-        let (measure, unit) = random.pick(&[
-            (Measure::Tokens, 75),
-            (Measure::TokensOf(TokenClass::Output), 25),
-            (Measure::Requests, 1),
-            (Measure::ToolCalls, 1),
-            (Measure::Compute, 2_500_000_000),
-            (Measure::Cost(currency("USD")), 400),
-        ]);
+        let limits = self.limits();
+        let random = &mut self.random;
         let thresholds = random.pick(&[&[][..], &[800_000, 1_000_000], &[100_000, 500_000, 1_500_000]]);
         Budget {
             window: WindowSpec { every: random.pick(&Every::ALL), zone: random.pick(&ZONES) },
-            limit: Limit { measure, amount: Amount(unit * i128::from(1 + random.below(40))) },
+            limits,
             mode: if random.one_in(4) { Mode::Soft } else { Mode::Hard },
             alerts: AlertRule { at: thresholds.iter().map(|ppm| Ppm(*ppm)).collect(), to: Vec::new() },
             http_status: random.pick(&[403, 429]),
             ..common::budget(id, matches, per, 1)
         }
+    }
+
+    /// One to three, each of another measure.
+    fn limits(&mut self) -> Limits {
+        let random = &mut self.random;
+        let mut limits: Vec<Limit> = Vec::new();
+        for _ in 0..random.pick(&[1, 1, 2, 3]) {
+            let (measure, unit) = random.pick(&[
+                (Measure::Tokens, 75),
+                (Measure::TokensOf(TokenClass::Output), 25),
+                (Measure::Requests, 1),
+                (Measure::ToolCalls, 1),
+                (Measure::Images, 1),
+                (Measure::Compute, 2_500_000_000),
+                (Measure::Cost(currency("USD")), 400),
+                (Measure::Cost(currency("JPY")), 300),
+            ]);
+            let amount = Amount(unit * i128::from(1 + random.below(40)));
+            limits.retain(|limit| limit.measure != measure);
+            limits.push(Limit { measure, amount });
+        }
+        Limits::new(limits).unwrap()
     }
 
     fn step(&mut self) {
@@ -168,10 +194,11 @@ impl World {
             _ => {}
         }
         let effects = self.core.effects(self.now);
+        let before = self.topics.decisions.clone();
         self.topics.publish(effects);
         assert!(self.core.effects(self.now).is_empty(), "looking again changes nothing");
         assert!(self.core.next_wakeup().is_none_or(|at| at > self.now));
-        self.compare_decisions();
+        self.compare_decisions(&before);
         if self.random.one_in(4) {
             self.compare_balances();
         }
@@ -223,11 +250,14 @@ impl World {
             (Some(_), 0) => {}
             // Only what does not change the balances.
             (Some(old), 1 | 2) => {
-                let measure = old.limit.measure;
-                let limit =
-                    Limit { measure, amount: Amount(1 + old.limit.amount.0 * i128::from(self.random.below(8)) / 4) };
-                let Budget { alerts, mode, http_status, .. } = fresh;
-                budgets.insert(id, Budget { limit, alerts, mode, http_status, ..old });
+                let scaled = |limit: Limit| {
+                    let amount = Amount(1 + limit.amount.0 * i128::from(self.random.below(8)) / 4);
+                    Limit { amount, ..limit }
+                };
+                let kept = Limits::new(old.limits.iter().map(scaled).collect()).unwrap();
+                let Budget { alerts, mode, http_status, limits, .. } = fresh;
+                let limits = if self.random.one_in(3) { limits } else { kept };
+                budgets.insert(id, Budget { limits, alerts, mode, http_status, ..old });
             }
             _ => {
                 budgets.insert(id, fresh);
@@ -329,8 +359,10 @@ impl World {
         let used: BTreeSet<&str> = self.topics.alerts.keys().map(String::as_str).collect();
         for (budget, warming, _) in self.model.budgets.values() {
             let (window, scopes) = self.model.used(budget, self.now);
-            for (scope, used_amount) in scopes.iter().filter(|_| !warming) {
-                for threshold in budget.alerts.at.iter().filter(|at| at.reached(*used_amount, budget.limit.amount)) {
+            for (scope, sums) in scopes.iter().filter(|_| !warming) {
+                let limit = tightest(&budget.limits, sums);
+                let used_amount = sums.amount(limit.measure);
+                for threshold in budget.alerts.at.iter().filter(|at| at.reached(used_amount, limit.amount)) {
                     let id = alert_id(&budget.id, scope, budget.window.every, window.start, *threshold);
                     assert!(used.contains(id.as_str()), "{id} is missing");
                 }
@@ -339,7 +371,7 @@ impl World {
     }
 
     /// Exactly those scopes are blocked on the topic that have reached a hard limit in the present window.
-    fn compare_decisions(&self) {
+    fn compare_decisions(&self, before: &BTreeMap<String, Decision>) {
         let mut blocked = BTreeSet::new();
         let mut warming_ids = BTreeSet::new();
         for (id, (budget, warming, _)) in &self.model.budgets {
@@ -348,13 +380,20 @@ impl World {
                 continue;
             }
             let (window, scopes) = self.model.used(budget, self.now);
-            for (scope, used) in scopes {
-                let over = budget.mode == Mode::Hard && used >= budget.limit.amount;
+            for (scope, sums) in scopes {
+                let reached = reached(&budget.limits, &sums);
+                let over = budget.mode == Mode::Hard && !reached.is_empty();
                 let key = usage_types::decision_key(id, &scope);
                 if over {
                     let decision = &self.topics.decisions[&key];
                     assert_eq!((decision.window, decision.http_status), (window, budget.http_status));
-                    assert_eq!(decision.limit, budget.limit.measure.format(budget.limit.amount));
+                    let is_named = |limit: &Limit| told(decision) == told_of(limit);
+                    assert!(reached.iter().any(is_named), "{decision:?} names none of {reached:?}");
+                    // Until another one is reached first, it is the tightest that is named.
+                    let before = before.get(&key).filter(|before| before.state == DecisionState::Blocked);
+                    if decision.decided_at == self.now && before.is_none_or(|before| before.window != window) {
+                        assert_eq!(told(decision), told_of(&tightest(&budget.limits, &sums)), "{decision:?}");
+                    }
                     blocked.insert(key);
                 }
                 let mut dims = usage_types::Dimensions::default();

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use budget_core::window::window_at;
 use budget_core::{BalanceFilter, BalanceView, Core, CoreConfig, Disposition, Kind};
 use usage_types::{
-    Amount, Budget, Dimension, DimensionSet, Measure, Money, Role, Scope, TimeUs, TokenClass, Tokens, Window,
-    WindowSpec,
+    Amount, Budget, Dimension, DimensionSet, Limit, Limits, Measure, Money, Role, Scope, TimeUs, TokenClass, Tokens,
+    Window, WindowSpec,
 };
 
 use crate::HORIZON_US;
@@ -43,6 +43,7 @@ pub struct Sums {
     pub tokens: Tokens,
     requests: u64,
     tool_calls: u64,
+    images: u64,
     compute_ns: u64,
     pub costs: BTreeMap<String, i128>,
     unpriced: u64,
@@ -56,6 +57,7 @@ impl Sums {
             tokens: view.tokens,
             requests: view.requests,
             tool_calls: view.tool_calls,
+            images: view.images,
             compute_ns: view.compute.0,
             costs: view.costs.iter().map(cost).collect(),
             unpriced: view.unpriced,
@@ -71,6 +73,7 @@ impl Sums {
         }
         count(&mut self.requests, event.requests);
         count(&mut self.tool_calls, event.tool_calls);
+        count(&mut self.images, event.images);
         count(&mut self.compute_ns, event.compute.0);
         match record.cost {
             Some(cost) => {
@@ -87,6 +90,7 @@ impl Sums {
             Measure::TokensOf(class) => i128::from(self.tokens.get(class)),
             Measure::Requests => i128::from(self.requests),
             Measure::ToolCalls => i128::from(self.tool_calls),
+            Measure::Images => i128::from(self.images),
             Measure::Compute => i128::from(self.compute_ns),
             Measure::Cost(currency) => self.costs.get(&currency.to_string()).copied().unwrap_or(0),
         })
@@ -219,7 +223,7 @@ impl Model {
     }
 
     /// The scopes of a budget in the window that contains a time, with what they have used.
-    pub fn used(&self, budget: &Budget, now: TimeUs) -> (Window, BTreeMap<Scope, Amount>) {
+    pub fn used(&self, budget: &Budget, now: TimeUs) -> (Window, BTreeMap<Scope, Sums>) {
         let window = window_at(budget.window, now);
         let mut sums: BTreeMap<Scope, Sums> = BTreeMap::new();
         for (record, time) in &self.accepted {
@@ -229,6 +233,23 @@ impl Model {
                 sums.entry(scope).or_default().add(record);
             }
         }
-        (window, sums.into_iter().map(|(scope, sums)| (scope, sums.amount(budget.limit.measure))).collect())
+        (window, sums)
     }
+}
+
+/// The limits that are reached.
+pub fn reached(limits: &Limits, sums: &Sums) -> Vec<Limit> {
+    limits.iter().filter(|limit| sums.amount(limit.measure) >= limit.amount).collect()
+}
+
+/// The limit with the largest share used; among equals the first. Amounts are small here, so that products fit.
+pub fn tightest(limits: &Limits, sums: &Sums) -> Limit {
+    let used = |limit: &Limit| sums.amount(limit.measure).0;
+    let mut best = limits.iter().next().unwrap();
+    for limit in limits.iter() {
+        if used(&limit) * best.amount.0 > used(&best) * limit.amount.0 {
+            best = limit;
+        }
+    }
+    best
 }

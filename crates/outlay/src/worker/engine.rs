@@ -16,7 +16,7 @@ use http_api::{
 use otlp_server::Entrance;
 use tokio::sync::broadcast;
 use usage_lake::{LakeError, QueryPool, Report, ReportRequest};
-use usage_types::{Decision, DecisionState, Dimensions, Measure, Mode, ReasonCode, TimeUs, TokenClass};
+use usage_types::{Decision, DecisionState, Dimensions, Fill, Measure, Mode, ReasonCode, TimeUs, TokenClass};
 
 use super::shared::Shared;
 use super::views::query_input;
@@ -80,14 +80,14 @@ impl Outlay {
             window: None,
             enforcement_lag_us,
         };
-        if let Some(Standing { budget, scope, window, used }) = standing {
-            let measure = budget.limit.measure;
+        if let Some(Standing { budget, scope, window, fill }) = standing {
+            let measure = fill.limit.measure;
             answer.budget = Some(budget.id.to_string());
             answer.scope = Some(scope);
             answer.measure = Some(measure.name().to_owned());
             answer.currency = measure.currency();
-            answer.limit = Some(measure.format(budget.limit.amount));
-            answer.used = Some(measure.format(used));
+            answer.limit = Some(measure.format(fill.limit.amount));
+            answer.used = Some(measure.format(fill.used));
             answer.window = Some(window);
         }
         answer
@@ -370,7 +370,7 @@ fn fullest(rows: impl Iterator<Item = BalanceRow>, limit: usize) -> Vec<BalanceR
     rows
 }
 
-/// A budget's balance is one row in its measure; a tracked one has a row for each measure that was used.
+/// A budget's balance has a row for each of its limits; a tracked one has a row for each measure that was used.
 fn balance_rows(view: &BalanceView) -> Vec<BalanceRow> {
     let row = |measure: Measure, used: String| BalanceRow {
         budget: None,
@@ -386,17 +386,20 @@ fn balance_rows(view: &BalanceView) -> Vec<BalanceRow> {
         mode: None,
     };
     if let Kind::Budget(standing) = &view.kind {
-        let (measure, limit) = (standing.limit.measure, standing.limit.amount);
         let is_blocked = standing.state == StandingState::Exceeded && standing.mode == Mode::Hard;
-        let ppm = standing.used.0.max(0).checked_mul(1_000_000).map(|scaled| scaled / limit.0.max(1));
-        return vec![BalanceRow {
-            budget: Some(standing.id.to_string()),
-            limit: Some(measure.format(limit)),
-            used_ppm: ppm.and_then(|ppm| u64::try_from(ppm).ok()),
-            state: Some(if is_blocked { DecisionState::Blocked } else { DecisionState::Allowed }),
-            mode: Some(standing.mode.name().to_owned()),
-            ..row(measure, measure.format(standing.used))
-        }];
+        let of = |fill: &Fill| {
+            let (measure, limit) = (fill.limit.measure, fill.limit.amount);
+            let ppm = fill.used.0.max(0).checked_mul(1_000_000).map(|scaled| scaled / limit.0.max(1));
+            BalanceRow {
+                budget: Some(standing.id.to_string()),
+                limit: Some(measure.format(limit)),
+                used_ppm: ppm.and_then(|ppm| u64::try_from(ppm).ok()),
+                state: Some(if is_blocked { DecisionState::Blocked } else { DecisionState::Allowed }),
+                mode: Some(standing.mode.name().to_owned()),
+                ..row(measure, measure.format(fill.used))
+            }
+        };
+        return standing.fills.iter().map(of).collect();
     }
     let mut rows =
         vec![row(Measure::Tokens, view.tokens.total().to_string()), row(Measure::Requests, view.requests.to_string())];
@@ -404,6 +407,9 @@ fn balance_rows(view: &BalanceView) -> Vec<BalanceRow> {
     rows.extend(classes.map(|class| row(Measure::TokensOf(class), view.tokens.get(class).to_string())));
     if view.tool_calls > 0 {
         rows.push(row(Measure::ToolCalls, view.tool_calls.to_string()));
+    }
+    if view.images > 0 {
+        rows.push(row(Measure::Images, view.images.to_string()));
     }
     if view.compute.0 > 0 {
         rows.push(row(Measure::Compute, view.compute.to_string()));

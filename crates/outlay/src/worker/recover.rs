@@ -26,6 +26,7 @@ pub fn restored<'a>(row: &'a StoredRow<'_>) -> RestoredRow<'a> {
         tokens: row.tokens,
         requests: row.requests,
         tool_calls: row.tool_calls,
+        images: row.images,
         compute: row.compute,
         cost: row.cost.map(|cost| (cost.amount, cost.currency)),
         reversal: row.kind == RowKind::Reversal,

@@ -343,6 +343,7 @@ fn counted(row: &FoundRow, time: TimeUs) -> RestoredRow<'_> {
         tokens: row.event.tokens,
         requests: row.event.requests,
         tool_calls: row.event.tool_calls,
+        images: row.event.images,
         compute: row.event.compute,
         cost: row.cost.map(|cost| (cost.amount, cost.currency)),
         reversal: false,

@@ -10,7 +10,7 @@ use price_book::PriceBook;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use usage_lake::{QueryInput, Tail, rejected_batch};
-use usage_types::{Budget, Dimension, Scope, TokenClass};
+use usage_types::{Budget, Dimension, Limit, Scope, TokenClass};
 
 use super::counted::Snapshot;
 use super::shared::Shared;
@@ -87,7 +87,7 @@ fn balances(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let mut fields = vec![text("budget"), text("every"), time("window_start"), time("window_end"), text("zone")];
     fields.extend(scope_fields());
     fields.extend(TokenClass::ALL.into_iter().map(|class| long(class.column())));
-    fields.extend([long("total_tokens"), long("requests"), long("tool_calls")]);
+    fields.extend([long("total_tokens"), long("requests"), long("tool_calls"), long("images")]);
     fields.extend([Field::new("compute_seconds", DataType::Decimal128(38, 9), true), money("cost"), text("currency")]);
     fields.extend([long("unpriced_events"), text("measure"), text("limit"), text("used"), text("mode")]);
     let schema = Arc::new(Schema::new(fields));
@@ -113,9 +113,11 @@ fn balance_rows(view: &BalanceView) -> Vec<Map<String, Value>> {
     base.insert("zone".into(), json!(view.window.zone));
     if let Kind::Budget(standing) = &view.kind {
         base.insert("budget".into(), json!(standing.id));
-        base.insert("measure".into(), json!(standing.limit.measure.name()));
-        base.insert("limit".into(), json!(standing.limit.measure.format(standing.limit.amount)));
-        base.insert("used".into(), json!(standing.limit.measure.format(standing.used)));
+        // Of several limits the tightest: a row a limit would have the sums several times.
+        let (limit, used) = (standing.tightest.limit, standing.tightest.used);
+        base.insert("measure".into(), json!(limit.measure.name()));
+        base.insert("limit".into(), json!(limit.measure.format(limit.amount)));
+        base.insert("used".into(), json!(limit.measure.format(used)));
         base.insert("mode".into(), json!(standing.mode.name()));
     }
     let mut first = base.clone();
@@ -125,6 +127,7 @@ fn balance_rows(view: &BalanceView) -> Vec<Map<String, Value>> {
     first.insert("total_tokens".into(), json!(view.tokens.total()));
     first.insert("requests".into(), json!(view.requests));
     first.insert("tool_calls".into(), json!(view.tool_calls));
+    first.insert("images".into(), json!(view.images));
     first.insert("compute_seconds".into(), json!(view.compute.to_string()));
     first.insert("unpriced_events".into(), json!(view.unpriced));
     let mut rows = vec![first];
@@ -186,27 +189,31 @@ fn budgets(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let mut fields: Vec<Field> = names.map(text).into();
     fields.push(long("http_status"));
     let schema = Arc::new(Schema::new(fields));
-    let rows: Vec<Value> = shared.budgets.load().budgets.values().map(|budget| budget_row(budget)).collect();
+    let rows: Vec<Value> = shared.budgets.load().budgets.values().flat_map(|budget| budget_rows(budget)).collect();
     Ok((Arc::clone(&schema), batch(&schema, &rows)?))
 }
 
-fn budget_row(budget: &Budget) -> Value {
+/// One row for each limit.
+fn budget_rows(budget: &Budget) -> Vec<Value> {
     let per: Vec<&str> = budget.per.iter().map(Dimension::name).collect();
     let at: Vec<String> = budget.alerts.at.iter().map(ToString::to_string).collect();
-    json!({
-        "id": budget.id,
-        "match": budget.matches.to_string(),
-        "per": per.join(","),
-        "every": budget.window.every.name(),
-        "zone": budget.window.zone,
-        "measure": budget.limit.measure.name(),
-        "currency": budget.limit.measure.currency(),
-        "limit": budget.limit.measure.format(budget.limit.amount),
-        "mode": budget.mode.name(),
-        "thresholds": at.join(","),
-        "mail_to": budget.alerts.to.join(","),
-        "http_status": budget.http_status,
-    })
+    let row = |limit: Limit| {
+        json!({
+            "id": budget.id,
+            "match": budget.matches.to_string(),
+            "per": per.join(","),
+            "every": budget.window.every.name(),
+            "zone": budget.window.zone,
+            "measure": limit.measure.name(),
+            "currency": limit.measure.currency(),
+            "limit": limit.measure.format(limit.amount),
+            "mode": budget.mode.name(),
+            "thresholds": at.join(","),
+            "mail_to": budget.alerts.to.join(","),
+            "http_status": budget.http_status,
+        })
+    };
+    budget.limits.iter().map(row).collect()
 }
 
 fn prices(book: &PriceBook) -> Result<(SchemaRef, Vec<RecordBatch>)> {

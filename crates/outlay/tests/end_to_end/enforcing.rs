@@ -162,6 +162,57 @@ fn an_hourly_cap_of_each_user_blocks_with_429_and_only_that_user() {
 }
 
 #[test]
+fn of_several_limits_the_one_that_trips_is_named_on_all_channels() {
+    let dir = tempfile::tempdir().unwrap();
+    let budgets = Budgets::new(dir.path());
+    let zone = zone_without_midnight();
+    budgets.write(&[format!(
+        "  - id: studio\n    match: {{ namespace: studio }}\n    window: {{ every: day, zone: {zone} }}\n    limits: [{{ tokens: 1000 }}, {{ images: 4 }}, {{ output: 500 }}]\n"
+    )]);
+    let server = budgets.server(&["--commit-rows", "1"]);
+    let (stream, _) = Stream::open(&server);
+    let studio = [("namespace", "studio")];
+    server.post_event(&event("text", "studio", 400));
+    let fullest = |measure: &str, used: &str| {
+        wait_until_eq("the fullest limit", &(json!(measure), json!(used)), || {
+            let body = server.check(&studio).json();
+            (body["measure"].clone(), body["used"].clone())
+        });
+    };
+    fullest("tokens", "400");
+    server.post_event(&event_with("three", "studio", 0, json!({"images": 3})));
+    fullest("images", "3");
+    server.post_event(&event_with("one", "studio", 0, json!({"images": 1})));
+    let body = check_until(&server, &studio, 403).json();
+    let decision = stream.decision("studio");
+    for said in [&body, &decision] {
+        let named = (&said["measure"], &said["limit"], &said["used"]);
+        assert_eq!(named, (&json!("images"), &json!("4"), &json!("4")), "{said}");
+    }
+    // What is streamed, published and shown as an alert do not wait for each other.
+    let published = |server: &Server| kafka::latest(&server.log, "usage.decisions").remove("studio|namespace=studio");
+    wait_until_eq("the decision on the topic", &Some(decision.clone()), || published(&server));
+    let rows = server.get_json("/v1/balances?budget=studio");
+    let row = |at: usize| (&rows[at]["measure"], &rows[at]["used"], &rows[at]["limit"], &rows[at]["state"]);
+    assert_eq!(row(0), (&json!("tokens"), &json!("400"), &json!("1000"), &json!("blocked")), "{rows}");
+    assert_eq!(row(1), (&json!("images"), &json!("4"), &json!("4"), &json!("blocked")), "{rows}");
+    assert_eq!(server.sql("select measure from budgets").len(), 3);
+    let balance = &server.sql("select images, measure, used from balances where budget = 'studio'")[0];
+    assert_eq!(balance, &json!({"images": 4, "measure": "images", "used": "4"}));
+    let alert = |threshold: &str| json!({"threshold": threshold, "measure": "images"});
+    wait_until_eq("alerts", &vec![alert("0.8"), alert("1")], || {
+        server.sql("select threshold, measure from alerts order by threshold")
+    });
+
+    // Images come back from the lake, and the last decision stands.
+    wait_until_eq("rows in the lake", &json!(3), || server.get_json("/v1/status")["lake"]["rows"].clone());
+    server.stop();
+    let server = budgets.server(&[]);
+    assert_eq!(check_until(&server, &studio, 403).json()["measure"], "images");
+    assert_eq!(published(&server), Some(decision), "nothing new is said");
+}
+
+#[test]
 fn a_new_budget_starts_with_what_its_window_has_used_already() {
     let dir = tempfile::tempdir().unwrap();
     let budgets = Budgets::new(dir.path());

@@ -104,8 +104,13 @@ fn alert(schema: &mut Tree) -> Result<(), String> {
 fn scope_and_measure(schema: &mut Tree) -> Result<(), String> {
     set(schema, "/properties/scope/propertyNames/enum", dimensions())?;
     let measures = [Measure::Tokens].into_iter().chain(TokenClass::ALL.map(Measure::TokensOf));
-    let measures =
-        measures.chain([Measure::Requests, Measure::ToolCalls, Measure::Compute, Measure::Cost(Currency::USD)]);
+    let measures = measures.chain([
+        Measure::Requests,
+        Measure::ToolCalls,
+        Measure::Images,
+        Measure::Compute,
+        Measure::Cost(Currency::USD),
+    ]);
     set(schema, "/properties/measure/enum", names(measures, Measure::name))
 }
 
