@@ -22,9 +22,10 @@ mod server;
 mod view;
 mod write_timeout;
 
-pub use config::{HttpConfig, Secret};
+pub use config::HttpConfig;
 pub use engine::{Ack, Engine, IntakeRecord, OutputFormat, PublishError, QueryBody, QueryOutput, SqlRequest};
 pub use error::HttpError;
+pub use http_listen::Secret;
 pub use problem::ApiProblem;
 pub use router::{Method, routes};
 pub use server::Server;

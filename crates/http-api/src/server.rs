@@ -1,30 +1,26 @@
-//! Accepting and serving connections. `axum::serve` arms no timer for a request's head and has no limit of connections, so
-//! this is hyper with both, and with an end: stop accepting, let requests finish within a deadline, end the streams.
+//! Serving connections: hyper with a timer for a request's head and for what a client leaves untaken, and an end to the streams.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use http_listen::{Limits, Listener};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::Watcher;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
 
 use crate::metrics::HttpMetrics;
 use crate::router::{App, AppState, router};
 use crate::write_timeout::WriteTimeout;
 use crate::{Engine, HttpConfig, HttpError};
 
-/// How long to wait after an accept failed for want of resources (file handles), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The largest head of a request, in bytes: twelve dimensions at their longest fit.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// A server that listens and is not serving yet.
 pub struct Server {
-    listener: TcpListener,
-    addr: SocketAddr,
+    listener: Listener,
     app: AppState,
     more: axum::Router,
     stop: watch::Sender<bool>,
@@ -38,8 +34,7 @@ impl Server {
     pub async fn bind(config: HttpConfig, engine: Arc<dyn Engine>) -> Result<Self, HttpError> {
         config.validate()?;
         let wrap = |source| HttpError::Bind { addr: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(wrap)?;
-        let addr = listener.local_addr().map_err(wrap)?;
+        let listener = Listener::bind(config.listen).await.map_err(wrap)?;
         let (stop, stopping) = watch::channel(false);
         let app = Arc::new(App {
             engine,
@@ -49,7 +44,7 @@ impl Server {
             stopping,
             config,
         });
-        Ok(Self { listener, addr, app, more: axum::Router::new(), stop })
+        Ok(Self { listener, app, more: axum::Router::new(), stop })
     }
 
     /// Serves these routes too, with the deadline and the headers of every other. They check the key themselves. The
@@ -63,56 +58,22 @@ impl Server {
     /// Where it listens, with the port that was taken.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.listener.addr()
     }
 
     /// Serves until `shutdown` completes; then stops accepting, ends the streams, and waits for requests in flight for at
     /// most [`HttpConfig::shutdown_deadline`].
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        let Self { listener, app, more, stop, .. } = self;
-        let graceful = GracefulShutdown::new();
-        let connections = Arc::new(Semaphore::new(app.config.max_connections));
+        let Self { listener, app, more, stop } = self;
         let service = TowerToHyperService::new(router(Arc::clone(&app), more));
-        let mut shutdown = std::pin::pin!(shutdown);
-        let mut tasks = tokio::task::JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                accepted = accept(&listener, &connections) => accepted,
-                () = &mut shutdown => break,
-            };
-            let Some((stream, permit)) = accepted else { continue };
-            tasks.spawn(serve(stream, service.clone(), Arc::clone(&app), graceful.watcher(), permit));
-            while tasks.try_join_next().is_some() {}
-        }
-        drop(listener);
-        stop.send_replace(true);
-        if tokio::time::timeout(app.config.shutdown_deadline, graceful.shutdown()).await.is_err() {
-            tracing::warn!(connections = tasks.len(), "requests did not finish in time; their connections are cut");
-        }
-        tasks.shutdown().await;
+        let HttpConfig { max_connections: connections_max, shutdown_deadline, .. } = app.config;
+        let stopping = || _ = stop.send_replace(true);
+        let serve = |stream, watcher| serve(stream, service.clone(), Arc::clone(&app), watcher);
+        listener.run(Limits { connections_max, shutdown_deadline }, shutdown, stopping, serve).await;
     }
 }
 
-/// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
-        Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
-}
-
-async fn serve(
-    stream: TcpStream,
-    service: TowerToHyperService<axum::Router>,
-    app: AppState,
-    watcher: Watcher,
-    permit: OwnedSemaphorePermit,
-) {
+async fn serve(stream: TcpStream, service: TowerToHyperService<axum::Router>, app: AppState, watcher: Watcher) {
     /// Counts a connection for as long as it lives, however it ends.
     struct Counted(AppState);
     impl Drop for Counted {
@@ -123,10 +84,6 @@ async fn serve(
     app.metrics.connected();
     let counted = Counted(app);
     let config = &counted.0.config;
-    // Answers are small and awaited: do not hold them back to fill a packet.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
@@ -136,5 +93,4 @@ async fn serve(
         // A client that went away, was too slow, or spoke no HTTP: its business, not ours.
         tracing::debug!(%error, "a connection ended early");
     }
-    drop(permit);
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use otlp_intake::OtlpMap;
 
-use crate::BearerKey;
+use http_listen::Secret;
 
 /// The settings of an [`crate::Entrance`] and of the [`crate::Server`]s before it.
 #[derive(Debug, Clone)]
 pub struct OtlpConfig {
     /// The key that every request must carry.
-    pub key: BearerKey,
+    pub key: Secret,
     /// What spans and log records mean.
     pub map: OtlpMap,
     /// The largest body, in bytes, as it comes and again as it is decompressed. Default 8 MiB: a collector's largest batches have one.
@@ -30,7 +30,7 @@ pub struct OtlpConfig {
 impl OtlpConfig {
     /// Settings with every limit at its default.
     #[must_use]
-    pub fn new(key: BearerKey, map: OtlpMap) -> Self {
+    pub fn new(key: Secret, map: OtlpMap) -> Self {
         Self {
             key,
             map,

@@ -13,14 +13,13 @@ mod failure;
 mod grpc;
 mod http;
 mod inflate;
-mod key;
 mod server;
 mod sink;
 mod take;
 
 pub use config::OtlpConfig;
 pub use counts::OtlpCounts;
-pub use key::BearerKey;
+pub use http_listen::Secret;
 pub use server::{BindError, Server};
 pub use sink::{Record, Sink, SinkError};
 pub use take::Entrance;

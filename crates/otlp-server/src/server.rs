@@ -6,17 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http_listen::{Limits, Listener};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::Watcher;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{Entrance, OtlpConfig, grpc_routes, http_routes};
 
-/// How long to wait after an accept failed for want of resources (file handles), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The largest head of a request, in bytes.
 const HEAD_BYTES_MAX: u32 = 16 * 1024;
 /// The most requests at once on one HTTP/2 connection. An exporter has one or two.
@@ -38,8 +36,7 @@ pub struct BindError {
 
 /// A listener that is not serving yet.
 pub struct Server {
-    listener: TcpListener,
-    addr: SocketAddr,
+    listener: Listener,
     entrance: Arc<Entrance>,
 }
 
@@ -49,73 +46,29 @@ impl Server {
     /// # Errors
     /// The address is taken or not ours.
     pub async fn bind(addr: SocketAddr, entrance: Arc<Entrance>) -> Result<Self, BindError> {
-        let wrap = |source| BindError { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(wrap)?;
-        let addr = listener.local_addr().map_err(wrap)?;
-        Ok(Self { listener, addr, entrance })
+        let listener = Listener::bind(addr).await.map_err(|source| BindError { addr, source })?;
+        Ok(Self { listener, entrance })
     }
 
     /// Where it listens, with the port that was taken.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.listener.addr()
     }
 
     /// Serves until `shutdown` completes; then stops accepting and waits for requests in flight for at most
     /// [`OtlpConfig::shutdown_deadline`].
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        let Self { listener, entrance, .. } = self;
-        let config = &entrance.config;
-        let graceful = GracefulShutdown::new();
-        let connections = Arc::new(Semaphore::new(config.connections_max));
+        let Self { listener, entrance } = self;
         let service = TowerToHyperService::new(http_routes(&entrance).merge(grpc_routes(&entrance)));
-        let mut shutdown = std::pin::pin!(shutdown);
-        let mut tasks = tokio::task::JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                accepted = accept(&listener, &connections) => accepted,
-                () = &mut shutdown => break,
-            };
-            let Some((stream, permit)) = accepted else { continue };
-            tasks.spawn(serve(stream, service.clone(), config.clone(), graceful.watcher(), permit));
-            while tasks.try_join_next().is_some() {}
-        }
-        drop(listener);
-        if tokio::time::timeout(config.shutdown_deadline, graceful.shutdown()).await.is_err() {
-            tracing::warn!(
-                connections = tasks.len(),
-                "OTLP requests did not finish in time; their connections are cut"
-            );
-        }
-        tasks.shutdown().await;
+        let OtlpConfig { connections_max, shutdown_deadline, header_timeout, .. } = entrance.config;
+        let serve = |stream, watcher| serve(stream, service.clone(), header_timeout, watcher);
+        listener.run(Limits { connections_max, shutdown_deadline }, shutdown, || (), serve).await;
     }
 }
 
-/// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
-        Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
-            sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
-}
-
-async fn serve(
-    stream: TcpStream,
-    service: TowerToHyperService<Router>,
-    config: OtlpConfig,
-    watcher: Watcher,
-    _permit: OwnedSemaphorePermit,
-) {
-    // Answers are small and awaited: do not hold them back to fill a packet.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
-    let Some(is_http2) = is_http2(&stream, Instant::now() + config.header_timeout).await else { return };
+async fn serve(stream: TcpStream, service: TowerToHyperService<Router>, header_timeout: Duration, watcher: Watcher) {
+    let Some(is_http2) = is_http2(&stream, Instant::now() + header_timeout).await else { return };
     let io = TokioIo::new(stream);
     let ended = if is_http2 {
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -125,14 +78,14 @@ async fn serve(
             .initial_connection_window_size(WINDOW_BYTES)
             .initial_stream_window_size(WINDOW_BYTES)
             // A client that takes nothing and answers nothing is cut off; one that only idles is not.
-            .keep_alive_interval(config.header_timeout)
-            .keep_alive_timeout(config.header_timeout)
+            .keep_alive_interval(header_timeout)
+            .keep_alive_timeout(header_timeout)
             .serve_connection(io, service);
         watcher.watch(connection).await
     } else {
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(config.header_timeout)
+            .header_read_timeout(header_timeout)
             .max_header_size(HEAD_BYTES_MAX as usize)
             .serve_connection(io, service);
         watcher.watch(connection).await

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use http_listen::{BearerError, check_bearer};
 use otlp_intake::{Decoded, Encoding, OtlpError, OtlpMap, decode_logs, decode_traces};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use usage_types::canonical_key;
@@ -64,7 +65,7 @@ impl Entrance {
 
     /// Lets a request in whose key is right, while there is room for its body.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<SemaphorePermit<'_>, Failure> {
-        self.config.key.check(headers)?;
+        check_bearer(headers, &self.config.key).map_err(unauthorized)?;
         self.requests.try_acquire().map_err(|_| Failure::Busy)
     }
 
@@ -130,6 +131,15 @@ impl Entrance {
 struct Prepared {
     records: Vec<Record>,
     decoded: Decoded,
+}
+
+fn unauthorized(error: BearerError) -> Failure {
+    Failure::Unauthorized(match error {
+        BearerError::NotOnce => {
+            format!("{error}; exporters take it from OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20KEY")
+        }
+        BearerError::OtherScheme | BearerError::WrongKey => error.to_string(),
+    })
 }
 
 fn prepare(signal: Signal, body: &Bytes, encoding: Encoding, map: &OtlpMap) -> Result<Prepared, Failure> {

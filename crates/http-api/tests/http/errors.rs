@@ -54,5 +54,4 @@ async fn a_key_that_lets_everybody_in_and_a_taken_port_are_refused_at_the_start(
     assert!(matches!(bind(([127, 0, 0, 1], 0).into(), "").await, Err(HttpError::WeakKey { .. })));
     let Err(error) = bind(server.addr, "long-enough-key").await else { panic!("two servers on one port") };
     assert!(error.to_string().contains("free the port"), "{error}");
-    assert_eq!(format!("{:?}", Secret::new("hidden")), "Secret(…)");
 }

@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otlp_intake::OtlpMap;
-use otlp_server::{BearerKey, Entrance, OtlpConfig, Record, Server, Sink, SinkError};
+use otlp_server::{Entrance, OtlpConfig, Record, Secret, Server, Sink, SinkError};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -83,7 +83,7 @@ pub async fn start() -> Running {
 }
 
 pub async fn start_with(adjust: impl FnOnce(&mut OtlpConfig)) -> Running {
-    let mut config = OtlpConfig::new(BearerKey::new(KEY), OtlpMap::default());
+    let mut config = OtlpConfig::new(Secret::new(KEY), OtlpMap::default());
     adjust(&mut config);
     let sink = Arc::new(Memory::default());
     let entrance = Entrance::new(config, Arc::clone(&sink) as Arc<dyn Sink>);

@@ -14,7 +14,7 @@ use budget_core::{Core, CoreConfig};
 use event_log::{EventReader, LogConfig, Position, ensure_topics, topics};
 use http_api::{HttpConfig, Secret, Server};
 use local_log::{LocalLog, LocalLogConfig};
-use otlp_server::{BearerKey, Entrance, OtlpConfig};
+use otlp_server::{Entrance, OtlpConfig};
 use price_book::{PriceBook, Pricer};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -207,7 +207,7 @@ impl Running {
 
 /// OpenTelemetry's entrance: its usage goes into the log as everything that comes over HTTP does.
 fn entrance(admin_key: &str, engine: &Arc<Outlay>, intake: &Intake) -> Arc<Entrance> {
-    let config = OtlpConfig::new(BearerKey::new(admin_key), intake.config.opentelemetry.clone());
+    let config = OtlpConfig::new(Secret::new(admin_key), intake.config.opentelemetry.clone());
     let entrance = Entrance::new(config, Arc::new(otlp::IntoLog(Arc::clone(engine))));
     engine.counts_also(Arc::clone(&entrance));
     entrance
