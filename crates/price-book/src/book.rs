@@ -11,7 +11,7 @@ use crate::exact::Exact;
 use crate::exchange::{Exchange, ExchangeRate};
 use crate::file::Contents;
 use crate::matching::tier_bit;
-use crate::{PriceError, Priced, Rates, UnpricedReason, canonical_provider, file};
+use crate::{FileError, Priced, Rates, UnpricedReason, canonical_provider, file};
 
 /// How a rule came to match a model; the earlier goes before the later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,7 +146,7 @@ impl PriceBook {
     /// # Errors
     /// It is no YAML of this shape, a price is no exact decimal of at most six digits after the point, or two entries, adjustments
     /// or exchange rates would apply to the same request with equal right.
-    pub fn from_yaml(text: &str) -> Result<Self, PriceError> {
+    pub fn from_yaml(text: &str) -> Result<Self, FileError> {
         let Contents { rules, adjustments, exchange } = file::read(text)?;
         let mut by_name: HashMap<String, Vec<(MatchKind, u32)>, _> = HashMap::default();
         let mut by_prefix = Vec::new();

@@ -9,14 +9,13 @@ mod terms;
 
 use std::collections::BTreeMap;
 
-use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_saphyr::Spanned;
+use serde::Deserialize;
+use yaml_file::{FileError, OneOrMore, Spanned, Text};
 
+use crate::PriceRule;
 use crate::adjust::Adjustments;
 use crate::exchange::Exchange;
-use crate::{PriceError, PriceRule};
-use field::{Text, currency, date, not_of_this_shape};
+use field::{currency, date};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,32 +108,6 @@ struct RawServiceTier {
     tiers: Option<Vec<Spanned<RawContextTier>>>,
 }
 
-/// `openai` or `[openai, azure.ai.openai]`.
-struct OneOrMore(Vec<String>);
-
-impl<'de> Deserialize<'de> for OneOrMore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Texts;
-        impl<'de> Visitor<'de> for Texts {
-            type Value = OneOrMore;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a provider's name or a list of names")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMore, E> {
-                Ok(OneOrMore(vec![text.to_owned()]))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OneOrMore, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = seq.next_element()? {
-                    texts.push(text);
-                }
-                Ok(OneOrMore(texts))
-            }
-        }
-        deserializer.deserialize_any(Texts)
-    }
-}
-
 /// What a file says.
 pub(crate) struct Contents {
     pub(crate) rules: Vec<PriceRule>,
@@ -143,8 +116,8 @@ pub(crate) struct Contents {
 }
 
 /// Reads a file and checks that nothing in it has an equal right to any request as something else of its kind.
-pub(crate) fn read(text: &str) -> Result<Contents, PriceError> {
-    let raw: RawBook = serde_saphyr::from_str(text).map_err(|error| not_of_this_shape(text, &error))?;
+pub(crate) fn read(text: &str) -> Result<Contents, FileError> {
+    let raw: RawBook = yaml_file::from_str(text)?;
     let currency = currency(&raw.currency, "currency")?;
     if let Some(as_of) = &raw.as_of {
         date(as_of, "as_of")?;

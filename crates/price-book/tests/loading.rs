@@ -1,8 +1,8 @@
 //! What a price file may say, and how one that says something else is refused: whole, with line and field.
 
-use price_book::{PriceBook, PriceError};
+use price_book::{FileError, PriceBook};
 
-fn refused(entries: &str) -> PriceError {
+fn refused(entries: &str) -> FileError {
     let text = format!("currency: USD\nsource: https://example.com/prices\nas_of: 2026-11-01\nprices:\n{entries}");
     match PriceBook::from_yaml(&text) {
         Ok(_) => panic!("this was read:\n{text}"),

@@ -8,7 +8,7 @@ mod file;
 
 use usage_types::{Currency, Dimension, TokenClass};
 
-pub use file::IntakeConfigError;
+pub use yaml_file::FileError;
 
 use crate::provider_usage::Format;
 
@@ -46,7 +46,7 @@ impl IntakeConfig {
     ///
     /// # Errors
     /// The first thing that is wrong, with its line, column and field. Nothing of the text is to be used then.
-    pub fn from_yaml(text: &str) -> Result<Self, IntakeConfigError> {
+    pub fn from_yaml(text: &str) -> Result<Self, FileError> {
         file::read(text)
     }
 }

@@ -28,8 +28,7 @@ mod table;
 mod time;
 
 pub use config::{
-    CloudEventMap, DataPath, DataSource, IntakeConfig, IntakeConfigError, LiteLlmMap, MappedCost, MappedMeasure,
-    OtlpMap,
+    CloudEventMap, DataPath, DataSource, FileError, IntakeConfig, LiteLlmMap, MappedCost, MappedMeasure, OtlpMap,
 };
 pub use dead_letter::{DeadLetter, DeadLetterHeader, RecordParts};
 pub use encode::encode;

@@ -1,12 +1,12 @@
 //! One entry of the file as a rule: names, dates, and a card of prices for each service tier.
 
-use serde_saphyr::{Location, Spanned};
 use usage_types::{Currency, Pico, TokenClass};
+use yaml_file::{FileError, Location, Spanned, Text};
 
-use super::field::{Text, currency, date, error, factor, period, price, token_price};
+use super::field::{currency, date, factor, period, price, token_price};
 use super::{RawBook, RawContextTier, RawEntry, RawServiceTier, RawTokens};
 use crate::card::{ContextTier, RateCard, STANDARD_TIER, ServiceTier, canonical_service_tier};
-use crate::{Factor, PriceError, PriceRule, Rates, canonical_provider};
+use crate::{Factor, PriceRule, Rates, canonical_provider};
 
 type PerToken = [Option<Pico>; TokenClass::COUNT];
 
@@ -15,11 +15,11 @@ pub(super) fn rule(
     entry: &Spanned<RawEntry>,
     currency: Currency,
     path: &str,
-) -> Result<PriceRule, PriceError> {
+) -> Result<PriceRule, FileError> {
     let (at, entry) = (entry.referenced, &entry.value);
     let field = |name: &str| format!("{path}.{name}");
     let (from, to) = period(&entry.from, &entry.to, path)?;
-    let missing = |name: &str, what: &str| error(at, field(name), format!("missing; {what}"));
+    let missing = |name: &str, what: &str| FileError::at(at, field(name), format!("missing; {what}"));
     let model = entry.model.as_ref().ok_or_else(|| missing("model", "name the model as events name it"))?;
     let source = entry.source.as_ref().or(raw.source.as_ref());
     let source = source.ok_or_else(|| missing("source", "say where the prices are published"))?;
@@ -43,7 +43,7 @@ pub(super) fn rule(
     })
 }
 
-fn providers(entry: &RawEntry, path: &str) -> Result<Vec<String>, PriceError> {
+fn providers(entry: &RawEntry, path: &str) -> Result<Vec<String>, FileError> {
     let Some(given) = &entry.provider else { return Ok(Vec::new()) };
     let mut names: Vec<String> = Vec::new();
     for name in &given.value.0 {
@@ -54,42 +54,42 @@ fn providers(entry: &RawEntry, path: &str) -> Result<Vec<String>, PriceError> {
             } else {
                 format!("`{name}` is listed twice")
             };
-            return Err(error(given.referenced, format!("{path}.provider"), message));
+            return Err(FileError::at(given.referenced, format!("{path}.provider"), message));
         }
         names.push(name.to_owned());
     }
     if names.is_empty() {
         let message = "empty; name a provider, or leave the field out for all providers";
-        return Err(error(given.referenced, format!("{path}.provider"), message));
+        return Err(FileError::at(given.referenced, format!("{path}.provider"), message));
     }
     Ok(names)
 }
 
-fn aliases(entry: &RawEntry, model: &str, path: &str) -> Result<Vec<String>, PriceError> {
+fn aliases(entry: &RawEntry, model: &str, path: &str) -> Result<Vec<String>, FileError> {
     let mut names: Vec<String> = Vec::with_capacity(entry.aliases.len());
     for (index, alias) in entry.aliases.iter().enumerate() {
         let field = format!("{path}.aliases[{index}]");
         let name = model_name(alias, &field)?;
         if name == model || names.contains(&name) {
-            return Err(error(alias.referenced, field, format!("`{name}` is listed twice")));
+            return Err(FileError::at(alias.referenced, field, format!("`{name}` is listed twice")));
         }
         names.push(name);
     }
     Ok(names)
 }
 
-fn model_name(text: &Text, field: &str) -> Result<String, PriceError> {
+fn model_name(text: &Text, field: &str) -> Result<String, FileError> {
     let name = &text.value;
     let prefix = name.strip_suffix('*').unwrap_or(name);
     if name.is_empty() || name.trim() != name {
-        return Err(error(
+        return Err(FileError::at(
             text.referenced,
             field,
             "empty or with spaces around it; write the model's name as events have it",
         ));
     }
     if prefix.contains('*') {
-        return Err(error(text.referenced, field, format!("`{name}`: a `*` may stand at the end only")));
+        return Err(FileError::at(text.referenced, field, format!("`{name}`: a `*` may stand at the end only")));
     }
     Ok(name.clone())
 }
@@ -99,7 +99,7 @@ fn standard_card(
     at: Location,
     default_currency: Currency,
     path: &str,
-) -> Result<RateCard, PriceError> {
+) -> Result<RateCard, FileError> {
     let fee = |text, name| price(text, &format!("{path}.{name}"));
     let given = entry.currency.as_ref();
     let rates = Rates {
@@ -111,13 +111,13 @@ fn standard_card(
         per_compute_second: fee(&entry.per_compute_second, "per_compute_second")?,
     };
     if rates.names_no_price() {
-        return Err(error(at, path, "names no price; give `per_million`, or a price of 0 where it is free"));
+        return Err(FileError::at(at, path, "names no price; give `per_million`, or a price of 0 where it is free"));
     }
     let tiers = context_tiers(&entry.tiers, &rates, path)?;
     Ok(RateCard { rates, tiers })
 }
 
-fn per_token(tokens: &RawTokens, path: &str) -> Result<PerToken, PriceError> {
+fn per_token(tokens: &RawTokens, path: &str) -> Result<PerToken, FileError> {
     let of_class = |class| match class {
         TokenClass::Input => &tokens.input,
         TokenClass::CacheRead => &tokens.cache_read,
@@ -140,9 +140,9 @@ fn tier_tokens(
     (own, multiply): (&Option<RawTokens>, &Option<Text>),
     base: &Rates,
     path: &str,
-) -> Result<Option<PerToken>, PriceError> {
+) -> Result<Option<PerToken>, FileError> {
     let Some(text) = multiply else { return own.as_ref().map(|tokens| per_token(tokens, path)).transpose() };
-    let refuse = |message: String| error(text.referenced, format!("{path}.multiply"), message);
+    let refuse = |message: String| FileError::at(text.referenced, format!("{path}.multiply"), message);
     if own.is_some() {
         return Err(refuse("given beside `per_million`; give one of them".to_owned()));
     }
@@ -164,47 +164,47 @@ fn tier_tokens(
 }
 
 /// Fees are the same however long the prompt is; only tokens cost more.
-fn context_tiers(raw: &[Spanned<RawContextTier>], base: &Rates, path: &str) -> Result<Vec<ContextTier>, PriceError> {
+fn context_tiers(raw: &[Spanned<RawContextTier>], base: &Rates, path: &str) -> Result<Vec<ContextTier>, FileError> {
     let mut tiers: Vec<ContextTier> = Vec::with_capacity(raw.len());
     for (index, tier) in raw.iter().enumerate() {
         let (at, tier, path) = (tier.referenced, &tier.value, format!("{path}.tiers[{index}]"));
         let above = tier.above_input_tokens.as_ref().ok_or_else(|| {
             let message = "missing; say above how many input tokens the tier begins";
-            error(at, format!("{path}.above_input_tokens"), message)
+            FileError::at(at, format!("{path}.above_input_tokens"), message)
         })?;
         if tiers.last().is_some_and(|shorter| above.value <= shorter.above_input_tokens) || above.value == 0 {
             let message = format!("`{}` is not more than in the tier before; list the shortest first", above.value);
-            return Err(error(above.referenced, format!("{path}.above_input_tokens"), message));
+            return Err(FileError::at(above.referenced, format!("{path}.above_input_tokens"), message));
         }
         let per_token = tier_tokens((&tier.per_million, &tier.multiply), base, &path)?
-            .ok_or_else(|| error(at, &path, "names no price; give `per_million` or `multiply`"))?;
+            .ok_or_else(|| FileError::at(at, &path, "names no price; give `per_million` or `multiply`"))?;
         let rates = Some(Rates { per_token, ..*base });
         tiers.push(ContextTier { above_input_tokens: above.value, rates });
     }
     Ok(tiers)
 }
 
-fn service_tiers(entry: &RawEntry, standard: &RateCard, path: &str) -> Result<Vec<ServiceTier>, PriceError> {
+fn service_tiers(entry: &RawEntry, standard: &RateCard, path: &str) -> Result<Vec<ServiceTier>, FileError> {
     let mut tiers: Vec<ServiceTier> = Vec::with_capacity(entry.service_tiers.len());
     for (given, tier) in &entry.service_tiers {
         let path = format!("{path}.service_tiers.{given}");
         let name = canonical_service_tier(given);
         if given.trim() != given || given.is_empty() {
-            return Err(error(
+            return Err(FileError::at(
                 tier.referenced,
                 &path,
                 "empty or with spaces around it; write the name as events have it",
             ));
         }
         if name == STANDARD_TIER {
-            return Err(error(
+            return Err(FileError::at(
                 tier.referenced,
                 &path,
                 "the standard tier's prices are the entry's own; move them there",
             ));
         }
         if tiers.iter().any(|other| other.name == name) {
-            return Err(error(
+            return Err(FileError::at(
                 tier.referenced,
                 &path,
                 format!("prices `{name}` a second time, under another name of it"),
@@ -215,7 +215,7 @@ fn service_tiers(entry: &RawEntry, standard: &RateCard, path: &str) -> Result<Ve
     Ok(tiers)
 }
 
-fn service_card(tier: &Spanned<RawServiceTier>, standard: &RateCard, path: &str) -> Result<RateCard, PriceError> {
+fn service_card(tier: &Spanned<RawServiceTier>, standard: &RateCard, path: &str) -> Result<RateCard, FileError> {
     let (at, tier, base) = (tier.referenced, &tier.value, &standard.rates);
     let fee = |text: &Option<Text>, name: &str, inherited: Option<Pico>| {
         price(text, &format!("{path}.{name}")).map(|own| own.or(inherited))
@@ -223,7 +223,7 @@ fn service_card(tier: &Spanned<RawServiceTier>, standard: &RateCard, path: &str)
     let own_tokens = tier_tokens((&tier.per_million, &tier.multiply), base, path)?;
     let fees = [&tier.per_request, &tier.per_tool_call, &tier.per_image, &tier.per_compute_second];
     if own_tokens.is_none() && fees.iter().all(|fee| fee.is_none()) {
-        return Err(error(at, path, "names no price; give `per_million` or `multiply`"));
+        return Err(FileError::at(at, path, "names no price; give `per_million` or `multiply`"));
     }
     let rates = Rates {
         currency: base.currency,
@@ -248,7 +248,7 @@ fn multiplied_tiers(
     tier: &RawServiceTier,
     rates: &Rates,
     path: &str,
-) -> Result<Vec<ContextTier>, PriceError> {
+) -> Result<Vec<ContextTier>, FileError> {
     let multiplied = |long: &ContextTier| {
         let per_token = long.rates.as_ref().map(|base| tier_tokens((&None, &tier.multiply), base, path)).transpose()?;
         let long_rates = per_token.flatten().map(|per_token| Rates { per_token, ..*rates });

@@ -1,17 +1,19 @@
 //! Refuses two entries with an equal right to the same request, naming both lines.
 
+use yaml_file::FileError;
+
+use crate::PriceRule;
 use crate::book::MatchKind;
-use crate::{PriceError, PriceRule};
 
 /// Refuses two rules that match the same name in the same way, for the same provider, at the same time.
-pub(super) fn refuse_equal_rules(rules: &[PriceRule]) -> Result<(), PriceError> {
+pub(super) fn refuse_equal_rules(rules: &[PriceRule]) -> Result<(), FileError> {
     let mut seen: hashbrown::HashMap<(MatchKind, &str), Vec<usize>, ahash::RandomState> = hashbrown::HashMap::default();
     for (index, rule) in rules.iter().enumerate() {
         for (kind, pattern) in rule.patterns() {
             let same_name = seen.entry((kind, pattern)).or_default();
             if let Some(other) = same_name.iter().map(|other| &rules[*other]).find(|other| overlap(rule, other)) {
                 let star = if kind == MatchKind::Wildcard { "*" } else { "" };
-                return Err(PriceError {
+                return Err(FileError {
                     line: rule.line,
                     column: rule.column,
                     field: format!("prices[{index}]"),

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde_saphyr::Spanned;
 use usage_types::{Currency, Dimension, Scope, TimeUs};
+use yaml_file::{FileError, Spanned, Text};
 
-use super::field::{Text, currency, error, factor, period};
+use super::field::{currency, factor, period};
 use super::{RawAdjustment, RawBook, RawRate};
 use crate::adjust::{Adjustment, Adjustments, model_matches};
 use crate::exchange::{Exchange, ExchangeRate};
-use crate::{Factor, PriceError, canonical_provider, canonical_service_tier};
+use crate::{Factor, canonical_provider, canonical_service_tier};
 
 /// Reads the adjustments and checks that no event could have two of them with an equal right.
-pub(super) fn adjustments(raw: &[Spanned<RawAdjustment>]) -> Result<Adjustments, PriceError> {
+pub(super) fn adjustments(raw: &[Spanned<RawAdjustment>]) -> Result<Adjustments, FileError> {
     let mut list = Vec::with_capacity(raw.len());
     for (index, adjustment) in raw.iter().enumerate() {
         list.push(one_adjustment(adjustment, &format!("adjustments[{index}]"))?);
@@ -21,9 +21,9 @@ pub(super) fn adjustments(raw: &[Spanned<RawAdjustment>]) -> Result<Adjustments,
     Ok(Adjustments::new(list))
 }
 
-fn one_adjustment(raw: &Spanned<RawAdjustment>, path: &str) -> Result<Adjustment, PriceError> {
+fn one_adjustment(raw: &Spanned<RawAdjustment>, path: &str) -> Result<Adjustment, FileError> {
     let (at, raw) = (raw.referenced, &raw.value);
-    let missing = |name: &str, what: &str| error(at, format!("{path}.{name}"), format!("missing; {what}"));
+    let missing = |name: &str, what: &str| FileError::at(at, format!("{path}.{name}"), format!("missing; {what}"));
     let matches = raw.matches.as_ref();
     let matches = matches.ok_or_else(|| missing("match", "say for whom it is, or write {} where for everything"))?;
     let multiply = raw.multiply.as_ref().ok_or_else(|| missing("multiply", "write 0.85 for a discount of 15 %"))?;
@@ -40,10 +40,10 @@ fn one_adjustment(raw: &Spanned<RawAdjustment>, path: &str) -> Result<Adjustment
     })
 }
 
-fn scope(given: &BTreeMap<String, Text>, path: &str) -> Result<Scope, PriceError> {
+fn scope(given: &BTreeMap<String, Text>, path: &str) -> Result<Scope, FileError> {
     let mut values = Vec::with_capacity(given.len());
     for (name, text) in given {
-        let refuse = |message: String| error(text.referenced, format!("{path}.{name}"), message);
+        let refuse = |message: String| FileError::at(text.referenced, format!("{path}.{name}"), message);
         let dimension: Dimension = name.parse().map_err(refuse)?;
         let value = text.value.as_str();
         if value.is_empty() || value.trim() != value {
@@ -63,11 +63,11 @@ fn scope(given: &BTreeMap<String, Text>, path: &str) -> Result<Scope, PriceError
     Ok(Scope::new(values))
 }
 
-fn refuse_equal_adjustments(list: &[Adjustment]) -> Result<(), PriceError> {
+fn refuse_equal_adjustments(list: &[Adjustment]) -> Result<(), FileError> {
     for (index, one) in list.iter().enumerate() {
         let equal = list[..index].iter().find(|other| equal_right(one, other) && !settled(one, other, list));
         if let Some(other) = equal {
-            return Err(PriceError {
+            return Err(FileError {
                 line: one.line,
                 column: one.column,
                 field: format!("adjustments[{index}]"),
@@ -123,7 +123,7 @@ fn within(narrow: &str, wide: &str) -> bool {
 }
 
 /// Reads the currency of the books and the rates that lead to it.
-pub(super) fn exchange(raw: &RawBook) -> Result<Exchange, PriceError> {
+pub(super) fn exchange(raw: &RawBook) -> Result<Exchange, FileError> {
     let settle_in = raw.settle_in.as_ref().map(|text| currency(text, "settle_in")).transpose()?;
     let mut rates = Vec::with_capacity(raw.exchange_rates.len());
     for (index, rate) in raw.exchange_rates.iter().enumerate() {
@@ -141,7 +141,7 @@ pub(super) fn exchange(raw: &RawBook) -> Result<Exchange, PriceError> {
             } else {
                 ((rates[at - 1].0, &before), &next.1)
             };
-            return Err(PriceError {
+            return Err(FileError {
                 line: one.line,
                 column: one.column,
                 field: format!("exchange_rates[{index}]"),
@@ -158,27 +158,35 @@ pub(super) fn exchange(raw: &RawBook) -> Result<Exchange, PriceError> {
     Ok(Exchange { settle_in, rates: rates.into_iter().map(|(_, rate)| rate).collect() })
 }
 
-fn one_rate(raw: &Spanned<RawRate>, settle_in: Option<Currency>, path: &str) -> Result<ExchangeRate, PriceError> {
+fn one_rate(raw: &Spanned<RawRate>, settle_in: Option<Currency>, path: &str) -> Result<ExchangeRate, FileError> {
     let (at, raw) = (raw.referenced, &raw.value);
     let field = |name: &str| format!("{path}.{name}");
-    let missing = |name: &str, what: &str| error(at, field(name), format!("missing; {what}"));
+    let missing = |name: &str, what: &str| FileError::at(at, field(name), format!("missing; {what}"));
     let Some(settle_in) = settle_in else {
-        return Err(error(at, path, "of no use without `settle_in`; say at the top in which currency the books are"));
+        return Err(FileError::at(
+            at,
+            path,
+            "of no use without `settle_in`; say at the top in which currency the books are",
+        ));
     };
     let text = raw.from_currency.as_ref().ok_or_else(|| missing("from_currency", "name the currency of the prices"))?;
     let from_currency = currency(text, &field("from_currency"))?;
     if from_currency == settle_in {
-        return Err(error(text.referenced, field("from_currency"), "is the currency of the books; it needs no rate"));
+        return Err(FileError::at(
+            text.referenced,
+            field("from_currency"),
+            "is the currency of the books; it needs no rate",
+        ));
     }
     let text = raw.to_currency.as_ref().ok_or_else(|| missing("to_currency", "name the currency of the books"))?;
     if currency(text, &field("to_currency"))? != settle_in {
         let message = format!("`{}` is not what the file settles in, {settle_in}; rates are not chained", text.value);
-        return Err(error(text.referenced, field("to_currency"), message));
+        return Err(FileError::at(text.referenced, field("to_currency"), message));
     }
     let text = raw.rate.as_ref().ok_or_else(|| missing("rate", "say what one unit is worth"))?;
     let rate = factor(text, &field("rate"), Factor::RATE_DIGITS, Factor::RATE_MAX)?;
     if rate.is_zero() {
-        return Err(error(
+        return Err(FileError::at(
             text.referenced,
             field("rate"),
             "0 would make everything free; write what one unit is worth",

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_saphyr::{Location, Spanned};
 use usage_types::{Dimension, TokenClass, UsageEvent};
+use yaml_file::{FileError, Location, OneOrMore, Spanned, Text};
 
 use super::{
     CloudEventMap, DataPath, DataSource, IntakeConfig, LiteLlmMap, MappedCost, MappedMeasure, OtlpMap, replace,
@@ -22,22 +22,6 @@ const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// The most tags of a mapping: as many as an event may have, less the cost's.
 const TAGS_MAX: usize = UsageEvent::TAGS_MAX - 1;
-
-/// Why a configuration was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {}{message}", if field.is_empty() { String::new() } else { format!("`{field}`: ") })]
-pub struct IntakeConfigError {
-    /// The line in the file, from 1; 0 where the file as a whole is wrong.
-    pub line: u64,
-    /// The column in the line, in characters from 1.
-    pub column: u64,
-    /// Which field, like `cloudevents[0].measures.input`; only the key where the file is no valid YAML of this shape.
-    pub field: String,
-    /// What is wrong and what to write instead.
-    pub message: String,
-}
-
-type Text = Spanned<String>;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -141,38 +125,12 @@ impl<'de> Deserialize<'de> for RawSource {
     }
 }
 
-/// `team.name` or `[team.name, team.id]`.
-struct OneOrMore(Vec<String>);
-
-impl<'de> Deserialize<'de> for OneOrMore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Texts;
-        impl<'de> Visitor<'de> for Texts {
-            type Value = OneOrMore;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name or a list of names")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMore, E> {
-                Ok(OneOrMore(vec![text.to_owned()]))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OneOrMore, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = seq.next_element()? {
-                    texts.push(text);
-                }
-                Ok(OneOrMore(texts))
-            }
-        }
-        deserializer.deserialize_any(Texts)
-    }
-}
-
-pub(super) fn read(text: &str) -> Result<IntakeConfig, IntakeConfigError> {
+pub(super) fn read(text: &str) -> Result<IntakeConfig, FileError> {
     if text.len() > FILE_BYTES_MAX {
         let message = format!("{} bytes are more than the {FILE_BYTES_MAX} of a configuration", text.len());
-        return Err(IntakeConfigError { line: 0, column: 0, field: String::new(), message });
+        return Err(FileError::whole(message));
     }
-    let raw: Option<RawConfig> = serde_saphyr::from_str(text).map_err(|error| not_of_this_shape(text, &error))?;
+    let raw: Option<RawConfig> = yaml_file::from_str(text)?;
     let raw = raw.unwrap_or_default();
     let mut config = IntakeConfig {
         litellm: litellm(raw.litellm.unwrap_or_default())?,
@@ -188,25 +146,26 @@ pub(super) fn read(text: &str) -> Result<IntakeConfig, IntakeConfigError> {
     Ok(config)
 }
 
-fn error(at: Location, field: impl Into<String>, message: impl Into<String>) -> IntakeConfigError {
-    IntakeConfigError { line: at.line(), column: at.column(), field: field.into(), message: message.into() }
-}
-
-fn dimension(name: &str, at: Location, field: &str) -> Result<Dimension, IntakeConfigError> {
-    name.parse().map_err(|message: String| error(at, field, message))
+fn dimension(name: &str, at: Location, field: &str) -> Result<Dimension, FileError> {
+    name.parse().map_err(|message: String| FileError::at(at, field, message))
 }
 
 /// A text that becomes a dimension, a tag or the name of one.
-fn label(text: &str, at: Location, field: &str) -> Result<String, IntakeConfigError> {
+fn label(text: &str, at: Location, field: &str) -> Result<String, FileError> {
     if text.trim().is_empty() {
-        return Err(error(at, field, "nothing is written here; write a text"));
+        return Err(FileError::at(at, field, "nothing is written here; write a text"));
     }
-    check_text(text).map(|()| text.to_owned()).map_err(|(_, message)| error(at, field, message))
+    check_text(text).map(|()| text.to_owned()).map_err(|(_, message)| FileError::at(at, field, message))
 }
 
-fn path(text: &str, at: Location, field: &str) -> Result<DataPath, IntakeConfigError> {
-    let wrong =
-        || error(at, field, format!("{text:?} is no path; write one like `$.usage.input`, or `$` for all the data"));
+fn path(text: &str, at: Location, field: &str) -> Result<DataPath, FileError> {
+    let wrong = || {
+        FileError::at(
+            at,
+            field,
+            format!("{text:?} is no path; write one like `$.usage.input`, or `$` for all the data"),
+        )
+    };
     let rest = text.strip_prefix('$').ok_or_else(wrong)?;
     if rest.is_empty() {
         return Ok(DataPath::default());
@@ -218,19 +177,23 @@ fn path(text: &str, at: Location, field: &str) -> Result<DataPath, IntakeConfigE
     Ok(DataPath(names))
 }
 
-fn source(raw: &Spanned<RawSource>, field: &str) -> Result<DataSource, IntakeConfigError> {
+fn source(raw: &Spanned<RawSource>, field: &str) -> Result<DataSource, FileError> {
     match &raw.value {
         RawSource::Path(text) => path(text, raw.referenced, field).map(DataSource::Path),
         RawSource::Value(text) => label(text, raw.referenced, field).map(DataSource::Value),
     }
 }
 
-fn cloud_event_map(raw: RawMap, at: &str) -> Result<CloudEventMap, IntakeConfigError> {
+fn cloud_event_map(raw: RawMap, at: &str) -> Result<CloudEventMap, FileError> {
     let field = |name: &str| format!("{at}.{name}");
     let event_type = label(&raw.event_type.value, raw.event_type.referenced, &field("type"))?;
     let stem = event_type.strip_suffix('*').unwrap_or(&event_type);
     if stem.contains('*') {
-        return Err(error(raw.event_type.referenced, field("type"), "a `*` stands only at the end, like `prompt.*`"));
+        return Err(FileError::at(
+            raw.event_type.referenced,
+            field("type"),
+            "a `*` stands only at the end, like `prompt.*`",
+        ));
     }
     let subject = raw.subject.map(|text| dimension(&text.value, text.referenced, &field("subject"))).transpose()?;
     let mut dimensions = Vec::new();
@@ -245,13 +208,14 @@ fn cloud_event_map(raw: RawMap, at: &str) -> Result<CloudEventMap, IntakeConfigE
     }
     if tags.len() > TAGS_MAX {
         let message = format!("{} tags are more than the {TAGS_MAX} that one mapping may set", tags.len());
-        return Err(error(raw.event_type.referenced, field("tags"), message));
+        return Err(FileError::at(raw.event_type.referenced, field("tags"), message));
     }
     let usage = raw.usage.as_ref().map(|text| path(&text.value, text.referenced, &field("usage"))).transpose()?;
     let usage_format = raw
         .usage_format
         .map(|text| {
-            Format::named(&text.value).map_err(|(_, message)| error(text.referenced, field("usage_format"), message))
+            Format::named(&text.value)
+                .map_err(|(_, message)| FileError::at(text.referenced, field("usage_format"), message))
         })
         .transpose()?;
     let measures = measures(&raw.measures, &field("measures"))?;
@@ -259,12 +223,12 @@ fn cloud_event_map(raw: RawMap, at: &str) -> Result<CloudEventMap, IntakeConfigE
     let at_type = raw.event_type.referenced;
     if usage.is_some() && measures.iter().any(|(measure, _)| matches!(measure, MappedMeasure::Tokens(_))) {
         let message = "`usage` counts the tokens already; take the token classes out of `measures`";
-        return Err(error(at_type, field("usage"), message));
+        return Err(FileError::at(at_type, field("usage"), message));
     }
     if measures.is_empty() && cost.is_none() && usage.is_none() {
         let message =
             "no measure is mapped; write at least one, like `input: \"$.tokens\"` or `requests: { value: 1 }`";
-        return Err(error(at_type, field("measures"), message));
+        return Err(FileError::at(at_type, field("measures"), message));
     }
     Ok(CloudEventMap {
         is_prefix: stem.len() < event_type.len(),
@@ -281,7 +245,7 @@ fn cloud_event_map(raw: RawMap, at: &str) -> Result<CloudEventMap, IntakeConfigE
     })
 }
 
-fn measures(raw: &RawMeasures, at: &str) -> Result<Vec<(MappedMeasure, DataSource)>, IntakeConfigError> {
+fn measures(raw: &RawMeasures, at: &str) -> Result<Vec<(MappedMeasure, DataSource)>, FileError> {
     let tokens = MappedMeasure::Tokens;
     let given = [
         (tokens(TokenClass::Input), &raw.input),
@@ -303,7 +267,11 @@ fn measures(raw: &RawMeasures, at: &str) -> Result<Vec<(MappedMeasure, DataSourc
             let source = source(raw, &field)?;
             let is_number = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             if matches!(&source, DataSource::Value(text) if !is_number(text)) {
-                return Err(error(raw.referenced, field, "a constant measure is a whole number, like `{ value: 1 }`"));
+                return Err(FileError::at(
+                    raw.referenced,
+                    field,
+                    "a constant measure is a whole number, like `{ value: 1 }`",
+                ));
             }
             measures.push((measure, source));
         }
@@ -311,25 +279,25 @@ fn measures(raw: &RawMeasures, at: &str) -> Result<Vec<(MappedMeasure, DataSourc
     Ok(measures)
 }
 
-fn cost(raw: &RawCost, at: &str) -> Result<MappedCost, IntakeConfigError> {
+fn cost(raw: &RawCost, at: &str) -> Result<MappedCost, FileError> {
     let (amount, currency) = (&raw.amount, &raw.currency);
     Ok(MappedCost {
         amount: path(&amount.value, amount.referenced, &format!("{at}.amount"))?,
         currency: (currency.value.parse()).map_err(|wrong: usage_types::UnitError| {
-            error(currency.referenced, format!("{at}.currency"), wrong.to_string())
+            FileError::at(currency.referenced, format!("{at}.currency"), wrong.to_string())
         })?,
         as_tag: None,
     })
 }
 
-fn headers(raw: BTreeMap<String, Text>) -> Result<Vec<(String, Dimension)>, IntakeConfigError> {
+fn headers(raw: BTreeMap<String, Text>) -> Result<Vec<(String, Dimension)>, FileError> {
     let mut headers = Vec::new();
     for (name, text) in raw {
         let field = format!("headers.{name}");
         let at = text.referenced;
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || !name.bytes().all(is_name) {
-            return Err(error(
+            return Err(FileError::at(
                 at,
                 field,
                 format!("{name:?} is no header's name; use letters, digits, `-`, `_` and `.`"),
@@ -338,7 +306,7 @@ fn headers(raw: BTreeMap<String, Text>) -> Result<Vec<(String, Dimension)>, Inta
         let name = name.to_ascii_lowercase();
         if name.starts_with("ce_") || name.starts_with("ce-") || name.starts_with("content-") || name == "authorization"
         {
-            return Err(error(at, field, "this header has a meaning of its own; choose another"));
+            return Err(FileError::at(at, field, "this header has a meaning of its own; choose another"));
         }
         headers.push((name, dimension(&text.value, at, &field)?));
     }
@@ -349,19 +317,19 @@ fn lists(
     defaults: &mut Vec<(Dimension, Vec<String>)>,
     raw: BTreeMap<String, Spanned<OneOrMore>>,
     at: &str,
-) -> Result<(), IntakeConfigError> {
+) -> Result<(), FileError> {
     for (name, names) in raw {
         let field = format!("{at}.{name}");
         let dimension = dimension(&name, names.referenced, &field)?;
         if names.value.0.iter().any(|name| name.is_empty()) {
-            return Err(error(names.referenced, field, "a name is empty; write one or leave it out"));
+            return Err(FileError::at(names.referenced, field, "a name is empty; write one or leave it out"));
         }
         replace(defaults, dimension, names.value.0);
     }
     Ok(())
 }
 
-fn litellm(raw: RawLiteLlm) -> Result<LiteLlmMap, IntakeConfigError> {
+fn litellm(raw: RawLiteLlm) -> Result<LiteLlmMap, FileError> {
     let mut map = LiteLlmMap::default();
     if let Some(text) = raw.default_namespace {
         map.default_namespace = label(&text.value, text.referenced, "litellm.default_namespace")?;
@@ -374,18 +342,18 @@ fn litellm(raw: RawLiteLlm) -> Result<LiteLlmMap, IntakeConfigError> {
 }
 
 /// Whether the sender's cost counts, and not the price book's.
-fn is_theirs(text: &Text, field: &str, theirs: &str) -> Result<bool, IntakeConfigError> {
+fn is_theirs(text: &Text, field: &str, theirs: &str) -> Result<bool, FileError> {
     match text.value.as_str() {
         "event" => Ok(true),
         "price_book" => Ok(false),
         other => {
             let message = format!("{other:?} sets no cost; write `event` for {theirs} or `price_book` for ours");
-            Err(error(text.referenced, field, message))
+            Err(FileError::at(text.referenced, field, message))
         }
     }
 }
 
-fn otlp(raw: RawOtlp) -> Result<OtlpMap, IntakeConfigError> {
+fn otlp(raw: RawOtlp) -> Result<OtlpMap, FileError> {
     let mut map = OtlpMap::default();
     if let Some(text) = raw.default_namespace {
         map.default_namespace = label(&text.value, text.referenced, "opentelemetry.default_namespace")?;
@@ -396,7 +364,7 @@ fn otlp(raw: RawOtlp) -> Result<OtlpMap, IntakeConfigError> {
         map.tags = labels(raw, field)?;
         if map.tags.len() > UsageEvent::TAGS_MAX {
             let (is, may) = (map.tags.len(), UsageEvent::TAGS_MAX);
-            return Err(error(at, field, format!("{is} tags are more than the {may} that an event may have")));
+            return Err(FileError::at(at, field, format!("{is} tags are more than the {may} that an event may have")));
         }
     }
     if let Some(raw) = raw.operations {
@@ -404,7 +372,7 @@ fn otlp(raw: RawOtlp) -> Result<OtlpMap, IntakeConfigError> {
         map.operations = labels(raw, field)?;
         if map.operations.is_empty() {
             let message = "no operation would be counted; write the calls of a model, like `[chat, embeddings]`";
-            return Err(error(at, field, message));
+            return Err(FileError::at(at, field, message));
         }
     }
     if let Some(raw) = raw.input_excludes_cache {
@@ -417,23 +385,6 @@ fn otlp(raw: RawOtlp) -> Result<OtlpMap, IntakeConfigError> {
 }
 
 /// Texts of which each may be a dimension, a tag or the name of one.
-fn labels(raw: Spanned<OneOrMore>, field: &str) -> Result<Vec<String>, IntakeConfigError> {
+fn labels(raw: Spanned<OneOrMore>, field: &str) -> Result<Vec<String>, FileError> {
     raw.value.0.iter().map(|text| label(text, raw.referenced, field)).collect()
-}
-
-/// An error of the YAML reader, without its excerpt of the file: the field is the one it names, else the key on the line.
-fn not_of_this_shape(text: &str, wrong: &serde_saphyr::Error) -> IntakeConfigError {
-    let (line, column) = wrong.location().map_or((0, 0), |at| (at.line(), at.column()));
-    let message = wrong.without_snippet().to_string();
-    let message = message.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(&message);
-    let named = message.split_once("field `").and_then(|(_, rest)| rest.split('`').next());
-    let on_line = usize::try_from(line).ok().and_then(|line| text.lines().nth(line.checked_sub(1)?)).unwrap_or("");
-    let key = on_line.trim_start().trim_start_matches("- ").split_once(':').map_or("", |(key, _)| key.trim());
-    let plain = |name: &&str| name.len() < 40 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    IntakeConfigError {
-        line,
-        column,
-        field: named.or(Some(key)).filter(plain).unwrap_or_default().to_owned(),
-        message: message.to_owned(),
-    }
 }
