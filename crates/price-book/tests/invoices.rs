@@ -1,9 +1,9 @@
 //! Invoices by the price file that comes with Outlay, one or more of each provider, worked out by hand from the prices on its page.
 
-use std::borrow::Cow;
+mod support;
 
 use price_book::{PriceBook, Priced};
-use usage_types::{ComputeNs, Dimension, Dimensions, TimeUs, Tokens, UsageEvent};
+use usage_types::{Dimension, TimeUs, Tokens};
 
 struct Case {
     provider: &'static str,
@@ -86,25 +86,10 @@ fn an_invoice_of_each_provider_is_the_one_worked_out_by_hand() {
     ];
     let book = PriceBook::shipped();
     for Case { provider, model, tier, tokens, dollars } in cases {
-        let mut dimensions = Dimensions::default();
-        dimensions.set(Dimension::Provider, Some(Cow::Borrowed(provider)));
-        dimensions.set(Dimension::Model, Some(Cow::Borrowed(model)));
-        dimensions.set(Dimension::ServiceTier, tier.map(Cow::Borrowed));
-        let event = UsageEvent {
-            id: None,
-            source: Cow::Borrowed(""),
-            time: TimeUs::parse_rfc3339("2026-11-21T10:00:00Z").expect("a time of this test"),
-            dimensions,
-            tokens,
-            requests: 1,
-            tool_calls: 0,
-            images: 0,
-            role: usage_types::Role::Usage,
-            compute: ComputeNs(0),
-            cost: None,
-            tags: Default::default(),
-        };
-        let priced = match book.price(&event, event.time) {
+        let named =
+            [(Dimension::Provider, Some(provider)), (Dimension::Model, Some(model)), (Dimension::ServiceTier, tier)];
+        let at = TimeUs::parse_rfc3339("2026-11-21T10:00:00Z").expect("a time of this test");
+        let priced = match book.price(&support::event(&named, tokens), at) {
             Priced::Cost(cost) => cost.amount.to_string(),
             Priced::Unpriced(reason) => reason.code().to_owned(),
         };

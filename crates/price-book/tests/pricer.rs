@@ -1,12 +1,14 @@
 //! The pricer says what the book says, whatever it remembers, and remembers no more than its bound.
 
+mod support;
+
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use price_book::{PriceBook, Priced, Pricer};
 use proptest::prelude::*;
-use usage_types::{ComputeNs, Dimension, Dimensions, TimeUs, TokenClass, Tokens, UsageEvent};
+use usage_types::{ComputeNs, Dimension, TimeUs, TokenClass, Tokens, UsageEvent};
 
 const BOOK: &str = "
 currency: USD
@@ -38,23 +40,9 @@ fn event<'a>(
     tokens: Tokens,
     others: (u64, u64, u64),
 ) -> UsageEvent<'a> {
-    let mut dimensions = Dimensions::default();
-    dimensions.set(Dimension::Provider, provider.map(Cow::Borrowed));
-    dimensions.set(Dimension::Model, model.map(Cow::Borrowed));
-    UsageEvent {
-        id: None,
-        source: Cow::Borrowed(""),
-        time: TimeUs(0),
-        dimensions,
-        tokens,
-        requests: others.0,
-        tool_calls: others.1,
-        images: 0,
-        role: usage_types::Role::Usage,
-        compute: ComputeNs(others.2),
-        cost: None,
-        tags: Default::default(),
-    }
+    let (requests, tool_calls, compute) = (others.0, others.1, ComputeNs(others.2));
+    let named = [(Dimension::Provider, provider), (Dimension::Model, model)];
+    UsageEvent { requests, tool_calls, compute, ..support::event(&named, tokens) }
 }
 
 fn tokens() -> impl Strategy<Value = Tokens> {

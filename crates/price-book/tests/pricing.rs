@@ -1,9 +1,9 @@
 //! What an event costs: by which rule, at which time, and to the last pico-unit.
 
-use std::borrow::Cow;
+mod support;
 
 use price_book::{MatchKind, PriceBook, Priced, UnpricedReason};
-use usage_types::{ComputeNs, CostOrigin, Dimension, Dimensions, Pico, TimeUs, TokenClass, Tokens, UsageEvent};
+use usage_types::{ComputeNs, CostOrigin, Dimension, Pico, TimeUs, TokenClass, Tokens, UsageEvent};
 
 fn book(entries: &str) -> PriceBook {
     PriceBook::from_yaml(&format!("currency: USD\nsource: s\nas_of: 2026-11-01\nprices:\n{entries}"))
@@ -11,24 +11,8 @@ fn book(entries: &str) -> PriceBook {
 }
 
 fn event(provider: Option<&'static str>, model: Option<&'static str>, tokens: Tokens) -> UsageEvent<'static> {
-    let mut dimensions = Dimensions::default();
-    dimensions.set(Dimension::Namespace, Some(Cow::Borrowed("support")));
-    dimensions.set(Dimension::Provider, provider.map(Cow::Borrowed));
-    dimensions.set(Dimension::Model, model.map(Cow::Borrowed));
-    UsageEvent {
-        id: None,
-        source: Cow::Borrowed(""),
-        time: at("2026-11-21T00:00:00Z"),
-        dimensions,
-        tokens,
-        requests: 1,
-        tool_calls: 0,
-        images: 0,
-        role: usage_types::Role::Usage,
-        compute: ComputeNs(0),
-        cost: None,
-        tags: Default::default(),
-    }
+    let named = [(Dimension::Namespace, Some("support")), (Dimension::Provider, provider), (Dimension::Model, model)];
+    UsageEvent { time: at("2026-11-21T00:00:00Z"), ..support::event(&named, tokens) }
 }
 
 fn at(text: &str) -> TimeUs {

@@ -1,10 +1,11 @@
 //! The price file that comes with Outlay: complete enough to be useful, and consistent with what providers say of it.
 
-use std::borrow::Cow;
+mod support;
+
 use std::collections::BTreeSet;
 
 use price_book::{MatchKind, PriceBook, Priced, UnpricedReason};
-use usage_types::{ComputeNs, Dimension, Dimensions, TimeUs, TokenClass, Tokens, UsageEvent};
+use usage_types::{Dimension, TimeUs, TokenClass, Tokens};
 
 fn at(text: &str) -> TimeUs {
     TimeUs::parse_rfc3339(text).expect("a time of this test")
@@ -31,24 +32,11 @@ fn every_price_has_a_provider_a_source_and_a_date() {
 fn the_event_of_the_documentation_has_its_price_with_and_without_a_provider() {
     let book = PriceBook::shipped();
     for provider in [Some("openai"), Some("azure"), None] {
-        let mut dimensions = Dimensions::default();
-        dimensions.set(Dimension::Provider, provider.map(Cow::Borrowed));
-        dimensions.set(Dimension::Model, Some(Cow::Borrowed("gpt-5.1")));
-        let event = UsageEvent {
-            id: None,
-            source: Cow::Borrowed(""),
-            time: at("2026-11-21T10:00:00Z"),
-            dimensions,
-            tokens: Tokens { input: 900, cache_read: 300, output: 80, reasoning: 40, ..Tokens::default() },
-            requests: 1,
-            tool_calls: 0,
-            images: 0,
-            role: usage_types::Role::Usage,
-            compute: ComputeNs(0),
-            cost: None,
-            tags: Default::default(),
+        let tokens = Tokens { input: 900, cache_read: 300, output: 80, reasoning: 40, ..Tokens::default() };
+        let event = support::event(&[(Dimension::Provider, provider), (Dimension::Model, Some("gpt-5.1"))], tokens);
+        let Priced::Cost(cost) = book.price(&event, at("2026-11-21T10:00:00Z")) else {
+            panic!("{provider:?} has no price")
         };
-        let Priced::Cost(cost) = book.price(&event, event.time) else { panic!("{provider:?} has no price") };
         assert_eq!((cost.amount.to_string().as_str(), cost.currency.as_str()), ("0.0023625", "USD"));
     }
 }

@@ -1,10 +1,11 @@
 //! What was negotiated, and what is paid in another currency: which adjustment and which exchange rate an event gets.
 
-use std::borrow::Cow;
+mod support;
+
 use std::sync::Arc;
 
 use price_book::{PriceBook, Priced, Pricer};
-use usage_types::{ComputeNs, Dimension, Dimensions, TimeUs, Tokens, UsageEvent};
+use usage_types::{Dimension, TimeUs, Tokens, UsageEvent};
 
 fn book(text: &str) -> Arc<PriceBook> {
     let text = format!("currency: USD\nsource: s\nas_of: 2026-11-01\n{text}");
@@ -21,25 +22,11 @@ fn refused(text: &str) -> (u64, String) {
 
 /// An event of one request, with dimensions like `namespace=support model=gpt-5.1`.
 fn event(dimensions: &str, input: u64) -> UsageEvent<'static> {
-    let mut given = Dimensions::default();
-    for pair in dimensions.split_whitespace() {
+    let named = dimensions.split_whitespace().map(|pair| {
         let (name, value) = pair.split_once('=').expect("name=value");
-        given.set(name.parse::<Dimension>().expect("a dimension"), Some(Cow::Owned(value.to_owned())));
-    }
-    UsageEvent {
-        id: None,
-        source: Cow::Borrowed(""),
-        time: TimeUs(0),
-        dimensions: given,
-        tokens: Tokens { input, ..Tokens::default() },
-        requests: 1,
-        tool_calls: 0,
-        images: 0,
-        role: usage_types::Role::Usage,
-        compute: ComputeNs(0),
-        cost: None,
-        tags: Default::default(),
-    }
+        (name.parse::<Dimension>().expect("a dimension"), Some(value))
+    });
+    support::event(&named.collect::<Vec<_>>(), Tokens { input, ..Tokens::default() }).into_owned()
 }
 
 /// What the event costs at that time; the pricer that remembers must say the same.

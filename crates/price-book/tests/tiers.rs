@@ -1,9 +1,9 @@
 //! Prices by length of the prompt and by service tier: which one an event gets, to the token, and when it gets none.
 
-use std::borrow::Cow;
+mod support;
 
 use price_book::{PriceBook, Priced, Pricer};
-use usage_types::{ComputeNs, Dimension, Dimensions, TimeUs, Tokens, UsageEvent};
+use usage_types::{Dimension, TimeUs, Tokens, UsageEvent};
 
 /// In thousandths of a micro-dollar, that is in dollars per thousand million, every number below is a round one.
 const BOOK: &str = r#"
@@ -32,24 +32,9 @@ prices:
     service_tiers: { batch: { per_image: "0.02" } }
 "#;
 
-fn event(model: &str, service_tier: Option<&str>, tokens: Tokens, requests: u64) -> UsageEvent<'static> {
-    let mut dimensions = Dimensions::default();
-    dimensions.set(Dimension::Model, Some(Cow::Owned(model.to_owned())));
-    dimensions.set(Dimension::ServiceTier, service_tier.map(|tier| Cow::Owned(tier.to_owned())));
-    UsageEvent {
-        id: None,
-        source: Cow::Borrowed(""),
-        time: TimeUs(0),
-        dimensions,
-        tokens,
-        requests,
-        tool_calls: 0,
-        images: 0,
-        role: usage_types::Role::Usage,
-        compute: ComputeNs(0),
-        cost: None,
-        tags: Default::default(),
-    }
+fn event<'a>(model: &'a str, service_tier: Option<&'a str>, tokens: Tokens, requests: u64) -> UsageEvent<'a> {
+    let named = [(Dimension::Model, Some(model)), (Dimension::ServiceTier, service_tier)];
+    UsageEvent { requests, ..support::event(&named, tokens) }
 }
 
 /// What the event costs; the pricer that remembers must say the same.
