@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use event_log::{EventReader, LogConfig, LogError, OwnedRecord, Position, Publisher, TopicSpec, ensure_topics};
+use event_log::{EventReader, LogConfig, LogError, Position, Publisher, RecordView, TopicSpec, ensure_topics};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -170,4 +170,31 @@ pub fn at(partition: i32, offset: i64) -> Position {
 pub fn now_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(now.as_millis()).unwrap()
+}
+
+/// A record with memory of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedRecord {
+    /// Where it is.
+    pub position: Position,
+    /// When the log appended it, in milliseconds since the Unix epoch.
+    pub append_time_ms: i64,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value; none is a tombstone on a compacted topic.
+    pub value: Option<Vec<u8>>,
+    /// Name and value of each header.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl From<&RecordView<'_>> for OwnedRecord {
+    fn from(record: &RecordView<'_>) -> Self {
+        Self {
+            position: Position { partition: record.partition, offset: record.offset },
+            append_time_ms: record.append_time_ms,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: record.headers.iter().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect(),
+        }
+    }
 }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use event_log::{EventReader, LogConfig, LogError, OwnedRecord, Position, Publisher, Watermarks};
+use event_log::{EventReader, LogConfig, LogError, Position, Publisher, Watermarks};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::broker::{
-    PATIENCE, at, brokers, config, config_with, create_topic, delete_records, fill, free_port, now_ms, read,
-    read_until_error,
+    OwnedRecord, PATIENCE, at, brokers, config, config_with, create_topic, delete_records, fill, free_port, now_ms,
+    read, read_until_error,
 };
 
 fn of_partition(records: &[OwnedRecord], partition: i32) -> Vec<(i64, String)> {

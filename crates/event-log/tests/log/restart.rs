@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use event_log::{EventReader, LogError, OwnedRecord, Publisher, ensure_topics};
+use event_log::{EventReader, LogError, Publisher, ensure_topics};
 
-use crate::broker::{OwnBroker, PATIENCE, at, block_on, read, read_until_error, spec};
+use crate::broker::{OwnBroker, OwnedRecord, PATIENCE, at, block_on, read, read_until_error, spec};
 
 fn values(records: &[OwnedRecord]) -> Vec<String> {
     records.iter().map(|record| String::from_utf8(record.value.clone().unwrap()).unwrap()).collect()

@@ -1,14 +1,14 @@
-//! Reading a compacted topic to its end, and following one.
+//! Reading a compacted topic to its end.
 
 use std::time::{Duration, Instant};
 
-use event_log::{FollowFrom, Follower, LogError, OwnedRecord, Publisher, read_compacted};
+use event_log::{LogError, Publisher, read_compacted};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::broker::{PATIENCE, at, block_on, brokers, config, create_topic, delete_records, fill};
+use crate::broker::{PATIENCE, at, brokers, config, create_topic, delete_records, fill};
 
 #[test]
 fn the_latest_value_of_each_key_is_read_and_tombstones_are_dropped() {
@@ -77,43 +77,4 @@ fn a_deadline_that_cannot_be_kept_is_told() {
     fill("hurried", 1, 10);
     let error = read_compacted(&config(), "hurried", Duration::ZERO).unwrap_err();
     assert!(matches!(error, LogError::TimedOut { .. }), "{error}");
-}
-
-#[test]
-fn a_follower_sees_what_comes_after_it_opened_or_everything() {
-    create_topic("followed", 2, &[]);
-    fill("followed", 2, 3);
-    block_on(async {
-        let mut from_now = Follower::open(config(), "followed".into(), FollowFrom::Now).await.unwrap();
-        let mut from_beginning = Follower::open(config(), "followed".into(), FollowFrom::Beginning).await.unwrap();
-        let chosen = FollowFrom::Positions(vec![at(0, 3), at(1, 2)]);
-        let mut from_chosen = Follower::open(config(), "followed".into(), chosen).await.unwrap();
-        let publisher = Publisher::open(&config()).unwrap();
-        let place = publisher.publish_and_wait("followed", b"new", Some(b"v"), &[("h", b"x")], None).await.unwrap();
-
-        let seen = next(&mut from_now).await;
-        assert_eq!((seen.position, seen.key.as_deref()), (place, Some(&b"new"[..])));
-        assert_eq!(seen.headers, [(b"h".to_vec(), Some(b"x".to_vec()))]);
-        let mut places = Vec::new();
-        for _ in 0..7 {
-            places.push(next(&mut from_beginning).await.position);
-        }
-        places.sort();
-        let mut expected: Vec<_> =
-            (0..2).flat_map(|partition| (0..3).map(move |offset| at(partition, offset))).collect();
-        expected.push(place);
-        expected.sort();
-        assert_eq!(places, expected);
-        let mut places = [next(&mut from_chosen).await.position, next(&mut from_chosen).await.position];
-        places.sort();
-        let mut expected = [at(1, 2), place];
-        expected.sort();
-        assert_eq!(places, expected);
-    });
-    let missing = block_on(Follower::open(config(), "none-such-to-follow".into(), FollowFrom::Now)).map(drop);
-    assert_eq!(missing, Err(LogError::TopicMissing { topic: "none-such-to-follow".into() }));
-}
-
-async fn next(follower: &mut Follower) -> OwnedRecord {
-    tokio::time::timeout(PATIENCE, follower.next()).await.expect("a record in time").expect("not ended").unwrap()
 }
