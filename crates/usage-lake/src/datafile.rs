@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
 };
-use arrow::compute::{cast, max, min};
+use arrow::compute::{max, min};
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
@@ -101,15 +101,6 @@ fn writer_options() -> Result<ArrowWriterOptions, LakeError> {
     }
     // Arrow's own schema would have readers take texts for dictionaries.
     Ok(ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true))
-}
-
-/// The batch with the types of another schema of the same columns.
-pub(crate) fn cast_batch(batch: &RecordBatch, to: &SchemaRef) -> Result<RecordBatch, LakeError> {
-    if batch.schema() == *to {
-        return Ok(batch.clone());
-    }
-    let columns = batch.columns().iter().zip(to.fields()).map(|(column, field)| cast(column, field.data_type()));
-    Ok(RecordBatch::try_new(Arc::clone(to), columns.collect::<Result<_, _>>()?)?)
 }
 
 /// Count, and the bounds of the columns that readers choose files by. Texts have none: their bounds would have to be cut.

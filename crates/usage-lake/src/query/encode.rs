@@ -18,8 +18,8 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 
+use super::cast_batch;
 use crate::LakeError;
-use crate::datafile::cast_batch;
 use crate::schema::with_texts_as;
 
 /// The largest integer whose neighbours a 64-bit float can still tell apart.

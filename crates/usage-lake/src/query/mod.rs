@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 pub use encode::{Format, json_text};
 pub use pool::{QueryConfig, QueryOutput, QueryPool};
@@ -100,4 +101,13 @@ impl QueryInput {
         self.tables.push(QueryTable { name, schema, folder, files, rows });
         self
     }
+}
+
+/// The batch with the types of another schema of the same columns.
+fn cast_batch(batch: &RecordBatch, to: &SchemaRef) -> Result<RecordBatch, LakeError> {
+    if batch.schema() == *to {
+        return Ok(batch.clone());
+    }
+    let columns = batch.columns().iter().zip(to.fields()).map(|(column, field)| cast(column, field.data_type()));
+    Ok(RecordBatch::try_new(Arc::clone(to), columns.collect::<Result<_, _>>()?)?)
 }

@@ -20,9 +20,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use usage_types::TimeUs;
 
+use super::cast_batch;
 use super::defaults::WithDefaults;
 use crate::LakeError;
-use crate::datafile::{FileRef, cast_batch};
+use crate::datafile::FileRef;
 use crate::schema::with_texts_as;
 
 /// Files and rows under one schema, with texts as views.
