@@ -36,6 +36,8 @@ enum Command {
     Prices(commands::PricesOptions),
     /// Print a report of a running server, or of a data folder
     Report(commands::ReportOptions),
+    /// Apply a changed price book to usage of the past, as adjustments
+    Reprice(commands::RepriceOptions),
     /// Run a SQL query on a running server, or on a data folder
     Sql(commands::SqlOptions),
     /// Prove that every offset of the log is accounted for once in the lake
@@ -53,6 +55,7 @@ fn main() -> std::process::ExitCode {
         Command::Emit(options) => commands::emit(options),
         Command::Prices(options) => commands::prices(options),
         Command::Report(options) => commands::report(options),
+        Command::Reprice(options) => commands::reprice(options),
         Command::Sql(options) => commands::sql(options),
         Command::Verify(options) => commands::verify(options),
         Command::QueryWorker => return usage_lake::query_worker::main(),

@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 use usage_types::TimeUs;
 
 use crate::LakeError;
-use crate::schema::{ScalarDefault, default_of, is_added};
+use crate::schema::{DATE, ScalarDefault, default_of, is_added};
 
 /// Rows in a row group: large enough to compress well, small enough that a filter on time skips much of a big file.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -49,6 +49,11 @@ impl FileRef {
     #[must_use]
     pub fn may_hold_since(&self, column: &str, since: TimeUs) -> bool {
         self.times.get(column).is_none_or(|(_, latest)| *latest >= since)
+    }
+
+    /// The UTC date of its rows, where its table is partitioned by it.
+    pub(crate) fn date(&self) -> Option<&str> {
+        self.partition_values.get(DATE)?.as_deref()
     }
 
     /// From the log's statistics; times that another writer rounded down to milliseconds are widened again.

@@ -2,6 +2,7 @@
 //!
 //! The decoder takes batches of the lake and of the tail alike, since both have the in-memory columns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -17,7 +18,7 @@ use usage_types::{
 };
 
 use crate::LakeError;
-use crate::datafile::{FileRef, decode};
+use crate::datafile::{FileRef, date_of, decode};
 use crate::kind::RowKind;
 use crate::lake::{Lake, LakeFiles};
 use crate::schema::usage_schema;
@@ -102,6 +103,27 @@ impl LakeFiles {
     #[must_use]
     pub fn replay(&self, from: ReplayFrom, columns: ReplayColumns) -> RowStream {
         let takes = move |file: &FileRef| from.takes(file);
+        read_files(Arc::clone(&self.usage_store), usage_schema(), &self.usage, columns.names(), takes)
+    }
+
+    /// The UTC dates (`YYYY-MM-DD`) on which there are rows of `usage` with a time from `from` until before `to`, in order, each with how
+    /// many rows its files hold. A row's date is that of its effective time.
+    #[must_use]
+    pub fn dates(&self, from: TimeUs, to: TimeUs) -> BTreeMap<String, u64> {
+        let wanted = date_of(from)..=date_of(to.plus_us(-1));
+        let mut dates = BTreeMap::new();
+        for file in self.usage.iter() {
+            if let Some(date) = file.date().filter(|date| wanted.contains(&(*date).to_owned())) {
+                *dates.entry(date.to_owned()).or_default() += file.rows;
+            }
+        }
+        dates
+    }
+
+    /// Streams the rows of `usage` of one UTC date, as [`replay`](Self::replay) does.
+    #[must_use]
+    pub fn on_date(&self, date: &str, columns: ReplayColumns) -> RowStream {
+        let takes = |file: &FileRef| file.date() == Some(date);
         read_files(Arc::clone(&self.usage_store), usage_schema(), &self.usage, columns.names(), takes)
     }
 }

@@ -129,7 +129,7 @@ pub fn prices(options: PricesOptions) -> Result<ExitCode> {
 }
 
 /// A date (its beginning in UTC) or an RFC 3339 time.
-fn time(text: &str) -> Result<TimeUs, String> {
+pub(super) fn time(text: &str) -> Result<TimeUs, String> {
     let date =
         || NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|date| date.and_time(NaiveTime::MIN).and_utc().into());
     TimeUs::parse_rfc3339(text)

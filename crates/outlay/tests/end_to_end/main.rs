@@ -13,6 +13,7 @@ mod counting;
 mod enforcing;
 mod querying;
 mod rejecting;
+mod repricing;
 mod restating;
 mod running;
 mod tracing;
