@@ -17,6 +17,10 @@ use crate::schema::{COMPUTE_TYPE, COST_TYPE, usage_schema};
 /// Rows in a sealed chunk: bounds what a snapshot copies (about 3 MB, a millisecond).
 pub const CHUNK_ROWS: usize = 16_384;
 
+/// Rows that [`RowBuffer::share`] copies: few enough to cost some ten microseconds, many enough that a tail of chunks which were sealed
+/// early has not too many of them.
+const COPIED_ROWS_MAX: usize = 1_024;
+
 /// One row to append: an event, and what intake, pricing and the fold decided about it.
 #[derive(Debug, Clone, Copy)]
 pub struct RowRef<'a> {
@@ -114,6 +118,17 @@ impl RowBuffer {
             batches.push(self.open.clone().finish()?);
         }
         Ok(batches)
+    }
+
+    /// The same for whoever looks often: copies at most [`COPIED_ROWS_MAX`] rows, and seals the open chunk where it is longer.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn share(&mut self) -> Result<Vec<RecordBatch>, LakeError> {
+        if self.open.len() > COPIED_ROWS_MAX {
+            self.seal()?;
+        }
+        self.snapshot()
     }
 
     /// Takes all rows out, to commit them.

@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Schema, SchemaRef, 
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
@@ -150,6 +150,16 @@ fn micros_text(micros: i64) -> String {
 /// Reads a file's rows with the columns of `schema` that `columns` names (all where `None`).
 /// Columns come in the order of `schema`; one that the file was written without holds its default.
 pub(crate) fn decode(bytes: Bytes, schema: &SchemaRef, columns: Option<&[&str]>) -> Result<Rows, LakeError> {
+    decode_rows(bytes, schema, columns, None)
+}
+
+/// The same of chosen rows: the others are skipped without being decoded.
+pub(crate) fn decode_rows(
+    bytes: Bytes,
+    schema: &SchemaRef,
+    columns: Option<&[&str]>,
+    chosen: Option<RowSelection>,
+) -> Result<Rows, LakeError> {
     let plain = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
     let (mut there, mut missing): (Vec<FieldRef>, Vec<FieldRef>) = Default::default();
     for field in schema.fields() {
@@ -167,6 +177,9 @@ pub(crate) fn decode(bytes: Bytes, schema: &SchemaRef, columns: Option<&[&str]>)
     if let Some(names) = columns {
         let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
         builder = builder.with_projection(mask);
+    }
+    if let Some(chosen) = chosen {
+        builder = builder.with_row_selection(chosen);
     }
     let reader = builder.with_batch_size(crate::CHUNK_ROWS).build()?;
     let wanted: Vec<FieldRef> = schema.fields().iter().filter(|field| is_wanted(field)).cloned().collect();

@@ -2,8 +2,9 @@
 //!
 //! Holds here: all rows of an event (its own, and those of its corrections) have one effective time, so they lie in files of one date.
 //! A search goes from the newest date back and ends with the date on which the last of the wanted events was found; an id that is
-//! nowhere costs a look at every file. Data files never change, so which ids one holds is remembered: 16 bytes for each row, up to a
-//! bound. Files are then read only where they hold something wanted. Of two events with one id (a sender that uses an id again after the
+//! nowhere costs a look at every file. Data files never change, so which ids one holds is remembered: 20 bytes for each row, up to a
+//! bound. Of files beyond it 4 bytes for each row are still known, which tell nearly always that an id is not there. Files
+//! are then read only where they hold something wanted. Of two events with one id (a sender that uses an id again after the
 //! deduplication horizon) the newer date's is found.
 //! Deliberately absent: rows that are not committed. Whoever has a tail looks through it with [`rows_of`] first.
 
@@ -11,17 +12,19 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray};
+use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
+use parquet::arrow::arrow_reader::RowSelection;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use usage_types::{Cost, TimeUs, UsageEvent};
 
 use crate::LakeError;
-use crate::datafile::{FileRef, date_of, decode};
+use crate::datafile::{FileRef, date_of, decode, decode_rows};
 use crate::kind::RowKind;
 use crate::lake::LakeFiles;
 use crate::replay::{ReplayColumns, StoredRow, rows_where};
-use crate::schema::{DATE, usage_schema};
+use crate::schema::usage_schema;
 
 /// An event's source and id.
 pub type EventName = (String, String);
@@ -160,12 +163,17 @@ impl Chain {
 /// Which ids a file holds: hashes in order. An id that is corrected is there too, under a hash of its own.
 type Ids = Arc<[u128]>;
 
+/// The upper quarters of the hashes of a file, in order: of ids that are not in a file of a million rows one of four thousand seems to be.
+type Prints = Box<[u32]>;
+
 /// Finds events in the files of a lake.
 #[derive(Debug)]
 pub struct Lookup {
     keys: [u64; 2],
     cached: HashMap<String, (u64, Ids)>,
     cached_bytes: usize,
+    prints: HashMap<String, (u64, Prints)>,
+    prints_bytes: usize,
     bytes_max: usize,
     /// Counts uses, so that what was not used for longest is dropped.
     clock: u64,
@@ -179,10 +187,11 @@ enum As {
 }
 
 impl Lookup {
-    /// That remembers ids in so many bytes. The keys are the process's own randomness: see [`Lookup::known`].
+    /// That remembers ids in so many bytes, and of further files what tells that an id is not there, in as many. The keys are the process's own randomness: see [`Lookup::known`].
     #[must_use]
     pub fn new(keys: [u64; 2], bytes_max: usize) -> Self {
-        Self { keys, cached: HashMap::new(), cached_bytes: 0, bytes_max, clock: 0 }
+        let (cached, prints) = Default::default();
+        Self { keys, cached, cached_bytes: 0, prints, prints_bytes: 0, bytes_max, clock: 0 }
     }
 
     /// All rows that belong to the wanted events, for [`Chain::new`].
@@ -196,7 +205,7 @@ impl Lookup {
     ) -> Result<Vec<FoundRow>, LakeError> {
         let mut by_date: BTreeMap<Option<&str>, Vec<&FileRef>> = BTreeMap::new();
         for file in files.usage.iter() {
-            by_date.entry(date(file)).or_default().push(file);
+            by_date.entry(file.date()).or_default().push(file);
         }
         let hashes = |name: &EventName| [As::Id, As::Corrected].map(|kind| self.hash(kind, &name.0, &name.1));
         let mut missing: HashMap<&EventName, [u128; 2]> = wanted.iter().map(|name| (name, hashes(name))).collect();
@@ -207,12 +216,15 @@ impl Lookup {
             }
             let from = found.len();
             for file in on_date {
+                if self.lacks(file, missing.values().flatten()) {
+                    continue;
+                }
                 let ids = self.ids(files, file).await?;
                 let has = |hashes: &[u128; 2]| hashes.iter().any(|hash| ids.binary_search(hash).is_ok());
                 let here: HashSet<EventName> =
                     missing.iter().filter(|(_, hashes)| has(hashes)).map(|(name, _)| (*name).clone()).collect();
                 if !here.is_empty() {
-                    found.extend(rows_of(&read(files, file, ReplayColumns::All).await?, &here)?);
+                    found.extend(rows_in(files, file, &here).await?);
                 }
             }
             for row in &found[from..] {
@@ -242,12 +254,26 @@ impl Lookup {
         }
         let mut found = HashSet::new();
         for file in files.usage.iter() {
-            let Some(wanted) = date(file).and_then(|date| by_date.get(date)) else { continue };
+            let Some(wanted) = file.date().and_then(|date| by_date.get(date)) else { continue };
+            if self.lacks(file, wanted.iter().map(|(_, hash)| hash)) {
+                continue;
+            }
             let ids = self.ids(files, file).await?;
             let here = wanted.iter().filter(|(_, hash)| ids.binary_search(hash).is_ok());
             found.extend(here.map(|(name, _)| (*name).clone()));
         }
         Ok(found)
+    }
+
+    /// Whether it is known that the file has none of these, though its ids are not remembered.
+    fn lacks<'h>(&mut self, file: &FileRef, mut hashes: impl Iterator<Item = &'h u128>) -> bool {
+        if self.cached.contains_key(&file.path) {
+            return false;
+        }
+        self.clock += 1;
+        let Some((used, prints)) = self.prints.get_mut(&file.path) else { return false };
+        *used = self.clock;
+        !hashes.any(|hash| prints.binary_search(&print(*hash)).is_ok())
     }
 
     async fn ids(&mut self, files: &LakeFiles, file: &FileRef) -> Result<Ids, LakeError> {
@@ -269,28 +295,18 @@ impl Lookup {
         hashes.sort_unstable();
         hashes.dedup();
         let ids: Ids = hashes.into();
+        if !self.prints.contains_key(&file.path) {
+            let mut prints: Vec<u32> = ids.iter().map(|hash| print(*hash)).collect();
+            prints.dedup();
+            let prints: Prints = prints.into();
+            self.prints_bytes += bytes(&file.path, &prints);
+            self.prints.insert(file.path.clone(), (self.clock, prints));
+            make_room(&mut self.prints, &mut self.prints_bytes, self.bytes_max);
+        }
         self.cached_bytes += bytes(&file.path, &ids);
         self.cached.insert(file.path.clone(), (self.clock, Arc::clone(&ids)));
-        self.make_room();
+        make_room(&mut self.cached, &mut self.cached_bytes, self.bytes_max);
         Ok(ids)
-    }
-
-    /// Drops what was not used for longest, a quarter at a time, so that it is not sorted out for every file.
-    fn make_room(&mut self) {
-        if self.cached_bytes <= self.bytes_max {
-            return;
-        }
-        let mut by_use: Vec<(u64, String)> =
-            self.cached.iter().map(|(path, (used, _))| (*used, path.clone())).collect();
-        by_use.sort_unstable();
-        for (_, path) in by_use {
-            if self.cached_bytes <= self.bytes_max / 4 * 3 {
-                break;
-            }
-            if let Some((_, ids)) = self.cached.remove(&path) {
-                self.cached_bytes -= bytes(&path, &ids);
-            }
-        }
     }
 
     fn hash(&self, kind: As, source: &str, id: &str) -> u128 {
@@ -304,17 +320,60 @@ impl Lookup {
     }
 }
 
-fn bytes(path: &str, ids: &Ids) -> usize {
-    path.len() + std::mem::size_of_val(&**ids) + 64
+/// What is remembered of a hash in short. In the order of the hashes.
+const fn print(hash: u128) -> u32 {
+    (hash >> 96) as u32
 }
 
-fn date(file: &FileRef) -> Option<&str> {
-    file.partition_values.get(DATE)?.as_deref()
+fn bytes<T>(path: &str, values: &[T]) -> usize {
+    path.len() + std::mem::size_of_val(values) + 64
+}
+
+/// Drops what was not used for longest, a quarter at a time, so that it is not sorted out for every file.
+fn make_room<T, V: std::ops::Deref<Target = [T]>>(of: &mut HashMap<String, (u64, V)>, taken: &mut usize, max: usize) {
+    if *taken <= max {
+        return;
+    }
+    let mut by_use: Vec<(u64, String)> = of.iter().map(|(path, (used, _))| (*used, path.clone())).collect();
+    by_use.sort_unstable();
+    for (_, path) in by_use {
+        if *taken <= max / 4 * 3 {
+            break;
+        }
+        if let Some((_, values)) = of.remove(&path) {
+            *taken -= bytes(&path, &values);
+        }
+    }
+}
+
+/// The rows of a file that belong to the wanted events. All columns are decoded of those rows only that the ids choose.
+async fn rows_in(files: &LakeFiles, file: &FileRef, wanted: &HashSet<EventName>) -> Result<Vec<FoundRow>, LakeError> {
+    let bytes = fetch(files, file).await?;
+    let ids: HashSet<&str> = wanted.iter().map(|(_, id)| id.as_str()).collect();
+    let (mut chosen, mut at) = (Vec::new(), 0);
+    for batch in decode(bytes.clone(), &usage_schema(), Some(&["id", "corrects"]))? {
+        let batch = batch?;
+        let column = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+        let columns = [column("id"), column("corrects")];
+        for row in 0..batch.num_rows() {
+            let has = |column: &StringArray| column.is_valid(row) && ids.contains(column.value(row));
+            if columns.into_iter().flatten().any(has) {
+                chosen.push(at + row..at + row + 1);
+            }
+        }
+        at += batch.num_rows();
+    }
+    let chosen = RowSelection::from_consecutive_ranges(chosen.into_iter(), at);
+    let rows = decode_rows(bytes, &usage_schema(), None, Some(chosen))?;
+    rows_of(&rows.collect::<Result<Vec<_>, _>>()?, wanted)
 }
 
 async fn read(files: &LakeFiles, file: &FileRef, columns: ReplayColumns) -> Result<Vec<RecordBatch>, LakeError> {
-    let location = object_store::path::Path::from(file.path.as_str());
-    let bytes = files.usage_store.get(&location).await?.bytes().await?;
-    let rows = decode(bytes, &usage_schema(), columns.names().as_deref())?;
+    let rows = decode(fetch(files, file).await?, &usage_schema(), columns.names().as_deref())?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+async fn fetch(files: &LakeFiles, file: &FileRef) -> Result<Bytes, LakeError> {
+    let location = object_store::path::Path::from(file.path.as_str());
+    Ok(files.usage_store.get(&location).await?.bytes().await?)
 }

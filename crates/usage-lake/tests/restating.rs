@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use futures::TryStreamExt;
-use support::{DAY, cost, event, id, open, position, rows, unit};
+use support::{DAY, cost, event, id, open, position, push, rows, unit};
 use usage_lake::{
     Chain, CommitUnit, EventName, Finding, Format, Lake, LakeError, Lookup, OffsetRange, QueryConfig, QueryInput,
     QueryPool, ReplayColumns, ReplayFrom, Report, ReportRequest, RowBuffer, RowKind, RowRef, Tail, rows_of, verify,
@@ -151,6 +152,9 @@ async fn what_is_read_back_says_what_it_takes_back() {
     assert_eq!(sums[&RowKind::Amendment], (3, total(&[101, 102, 104])));
 }
 
+/// Less than the 16 bytes for each id of the lake's larger file, more than the 4 that are kept of it in short.
+const SHORT_BYTES: usize = 1_500;
+
 #[tokio::test]
 async fn an_event_is_found_with_all_of_its_corrections() {
     let folder = tempfile::tempdir().unwrap();
@@ -158,7 +162,8 @@ async fn an_event_is_found_with_all_of_its_corrections() {
     // The tail and the files answer alike.
     let tail: Vec<_> = lake.replay(ReplayFrom::default(), ReplayColumns::All).try_collect().await.unwrap();
     let wanted: HashSet<EventName> = [5, 7, 8, 9, 99, 101, 777].map(name).into();
-    for bytes_max in [1 << 20, 0] {
+    // Room for all ids, for what tells that an id is not there, for nothing.
+    for bytes_max in [1 << 20, SHORT_BYTES, 0] {
         let mut lookup = Lookup::new([1, 2], bytes_max);
         for _ in 0..2 {
             let found = lookup.rows_of(&lake.files(), &wanted).await.unwrap();
@@ -189,18 +194,57 @@ async fn an_event_is_found_with_all_of_its_corrections() {
     }
 }
 
+/// What a search for an id that is nowhere has paid for once it does not pay for again, also where the lake's ids do not fit into memory.
+#[tokio::test]
+async fn files_that_lack_an_id_are_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = restated(folder.path()).await;
+    let files = lake.files();
+    let [mut short, mut none] = [SHORT_BYTES, 0].map(|bytes_max| Lookup::new([1, 2], bytes_max));
+    for lookup in [&mut short, &mut none] {
+        assert_eq!(lookup.rows_of(&files, &[name(777)].into()).await.unwrap(), []);
+    }
+    for file in files.usage.iter() {
+        std::fs::remove_file(folder.path().join("usage").join(&file.path)).unwrap();
+    }
+    assert_eq!(short.rows_of(&files, &[name(778)].into()).await.unwrap(), []);
+    assert!(short.rows_of(&files, &[name(7)].into()).await.is_err(), "what may be there is looked for");
+    assert!(none.rows_of(&files, &[name(778)].into()).await.is_err());
+}
+
+#[test]
+fn rows_that_a_reader_shares_are_taken_once_and_in_order() {
+    let mut buffer = RowBuffer::new();
+    for offset in 0..3_000 {
+        push(&mut buffer, 0, offset);
+        if offset % 700 == 0 {
+            assert_eq!(buffer.share().unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), offset as usize + 1);
+        }
+    }
+    assert_eq!(buffer.len(), 3_000);
+    let batches = buffer.take().unwrap();
+    let ids: Vec<String> = batches
+        .iter()
+        .flat_map(|batch| usage_lake::rows(batch).unwrap())
+        .map(|row| row.unwrap().id.to_owned())
+        .collect();
+    assert_eq!(ids, (0..3_000).map(|offset| id(0, offset)).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn an_id_is_known_on_its_date_and_the_days_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let lake = restated(folder.path()).await;
-    let mut lookup = Lookup::new([1, 2], 1 << 20);
     let at = TimeUs(DAY);
-    for (time, is_known) in [
+    let times = [
         (at, true),
         (at.plus_us(TimeUs::DAY), true),
         (at.plus_us(-TimeUs::DAY), true),
         (at.plus_us(2 * TimeUs::DAY), false),
-    ] {
+    ];
+    let mut lookups = [1 << 20, SHORT_BYTES, 0].map(|bytes_max| Lookup::new([1, 2], bytes_max));
+    for ((time, is_known), lookup) in times.iter().flat_map(|case| [(*case, 0), (*case, 1), (*case, 2)]) {
+        let lookup = &mut lookups[lookup];
         let wanted =
             HashMap::from([(name(3), time), (name(100), time), (name(500), time), (("x".into(), id(0, 3)), time)]);
         let expected = if is_known { [name(3), name(100)].into() } else { HashSet::new() };

@@ -158,6 +158,13 @@ impl Tail {
         &self.committed
     }
 
+    /// The rows of `usage` that are not in the lake's files. Cheap: next to nothing is copied.
+    pub fn usage_rows(&mut self) -> Result<Vec<RecordBatch>, LakeError> {
+        let mut rows = self.handed.as_ref().map_or_else(Vec::new, |handed| handed.unit.rows.clone());
+        rows.extend(self.rows.share()?);
+        Ok(rows)
+    }
+
     /// Everything there is at this moment.
     pub fn snapshot(&self) -> Result<Snapshot, LakeError> {
         let (mut rows, mut too_late, mut rejected) = match &self.handed {

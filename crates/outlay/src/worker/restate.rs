@@ -15,16 +15,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
+use arrow::array::RecordBatch;
 use budget_core::{Disposition, Input, Restates, RestoredRow};
 use price_book::UnpricedReason;
 use tokio::runtime::Handle;
-use usage_lake::{Chain, EventName, FoundRow, LakeError, Lookup, RowKind, RowRef, rows_of};
+use usage_lake::{Chain, EventName, FoundRow, LakeError, LakeFiles, Lookup, RowKind, RowRef, rows_of};
 use usage_types::{Cost, Dimension, EventPosition, RejectCode, Rejection, Role, TimeUs, UsageEvent};
 
 use super::Shared;
-use super::counted::{Applied, Counted, Decoded, Forward, Refused, Snapshot};
+use super::counted::{Applied, Counted, Decoded, Forward, Refused};
 
-/// Memory for the ids of the lake's files, in bytes: those of 16 million rows.
+/// Memory for the ids of the lake's files, in bytes: those of 16 million rows. As much again tells of 64 million that an id is not there.
 const IDS_BYTES_MAX: usize = 256 << 20;
 /// How long to wait before a lake that could not be read is read again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -71,22 +72,26 @@ impl Restater {
     /// # Errors
     /// The tail cannot be read, which only a bug can cause.
     pub fn look_up(&mut self, shared: &Shared, batch: &[Decoded<'_>]) -> Result<Option<Known>> {
-        let (mut originals, mut ids) = (HashSet::new(), HashMap::new());
+        let (mut originals, mut restating) = (HashSet::new(), Vec::new());
         for (event, position) in batch.iter().filter_map(|d| Some((d.outcome.as_ref().ok()?, d.position))) {
             match &event.role {
                 Role::Usage => {}
                 Role::Amends(id) | Role::Voids(id) => {
                     originals.insert((event.source.to_string(), id.to_string()));
                 }
-                Role::Backfill | Role::Adjusts(_) => {
-                    let (time, _) = shared.counted.lock().core.effective_time(event.time, position.append_time);
-                    ids.insert(name(event), time);
-                }
+                Role::Backfill | Role::Adjusts(_) => restating.push((name(event), event.time, position.append_time)),
             }
         }
-        let snapshot = shared.counted.lock().tail.snapshot()?;
+        let (files, rows, ids) = {
+            let mut counted = shared.counted.lock();
+            // Only a correction looks at rows: the ids of the tail's backfill are in the core's memory.
+            let rows = if originals.is_empty() { Vec::new() } else { counted.tail.usage_rows()? };
+            let core = &counted.core;
+            let ids = restating.into_iter().map(|(name, own, append)| (name, core.effective_time(own, append).0));
+            (counted.tail.files().clone(), rows, ids.collect::<HashMap<_, _>>())
+        };
         loop {
-            match self.find(&snapshot, &originals, &ids) {
+            match self.find(&files, &rows, &originals, &ids) {
                 Ok(known) => return Ok(Some(known)),
                 Err(error) => tracing::error!(%error, "the lake could not be read for a correction; trying again"),
             }
@@ -99,19 +104,19 @@ impl Restater {
 
     fn find(
         &mut self,
-        snapshot: &Snapshot,
+        files: &LakeFiles,
+        tail: &[RecordBatch],
         originals: &HashSet<EventName>,
         ids: &HashMap<EventName, TimeUs>,
     ) -> Result<Known, LakeError> {
-        let mut rows = rows_of(&snapshot.rows, originals)?;
+        let mut rows = rows_of(tail, originals)?;
         let in_tail: HashSet<EventName> = rows.iter().map(|row| name(&row.event)).collect();
         // Corrections come after what they correct, so of one in the tail nothing is in the files.
         let in_files: HashSet<EventName> = originals.difference(&in_tail).cloned().collect();
         let lookup = &mut self.lookup;
         let (found, there) = self.runtime.block_on(async {
-            let found =
-                if in_files.is_empty() { Vec::new() } else { lookup.rows_of(&snapshot.files, &in_files).await? };
-            let there = if ids.is_empty() { HashSet::new() } else { lookup.known(&snapshot.files, ids).await? };
+            let found = if in_files.is_empty() { Vec::new() } else { lookup.rows_of(files, &in_files).await? };
+            let there = if ids.is_empty() { HashSet::new() } else { lookup.known(files, ids).await? };
             Ok::<_, LakeError>((found, there))
         })?;
         rows.extend(found);
