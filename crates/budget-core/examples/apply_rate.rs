@@ -14,7 +14,7 @@ use std::time::Instant;
 use budget_core::{Core, CoreConfig, Input};
 use usage_types::{
     AlertRule, Amount, Budget, BudgetSet, ComputeNs, Cost, CostOrigin, Currency, Dimension, DimensionSet, Dimensions,
-    EventPosition, Every, Limit, Measure, Mode, Pico, Scope, TimeUs, Tokens, UsageEvent, WindowSpec,
+    EventPosition, Every, Limit, Measure, Mode, Pico, Scope, SpecialLimits, TimeUs, Tokens, UsageEvent, WindowSpec,
 };
 
 const BATCH: usize = 1000;
@@ -34,6 +34,7 @@ fn budget(id: &str, per: &[Dimension], every: Every, zone: chrono_tz::Tz) -> (Ar
         per: DimensionSet::of(per),
         window: WindowSpec { every, zone },
         limits: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) }.into(),
+        special: SpecialLimits::default(),
         mode: Mode::Hard,
         alerts: AlertRule::default(),
         http_status: 403,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use budget_core::{Core, CoreConfig, Input};
 use usage_types::{
     AlertRule, Amount, Budget, BudgetSet, ComputeNs, Cost, CostOrigin, Currency, Dimension, DimensionSet, Dimensions,
-    EventPosition, Every, Limit, Measure, Mode, Pico, Scope, TimeUs, Tokens, UsageEvent, WindowSpec,
+    EventPosition, Every, Limit, Measure, Mode, Pico, Scope, SpecialLimits, TimeUs, Tokens, UsageEvent, WindowSpec,
 };
 
 const BATCH: usize = 1000;
@@ -86,6 +86,7 @@ fn worst(balances: usize) {
         per: DimensionSet::of(&[Dimension::User]),
         window: WindowSpec { every: Every::Day, zone: chrono_tz::UTC },
         limits: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) }.into(),
+        special: SpecialLimits::default(),
         mode: Mode::Hard,
         alerts: AlertRule::default(),
         http_status: 403,

@@ -67,7 +67,7 @@ impl Alerts {
             return;
         }
         // A share that any limit has reached the tightest has reached.
-        let fill = budget.limits.tightest(|measure| balance.amount(measure));
+        let fill = ledger.limits(balance_at, budget).tightest(|measure| balance.amount(measure));
         let reached = budget.alerts.at.iter().take_while(|at| fill.has_reached(**at)).count();
         if reached <= done || !Self::may_raise(state.since, restored_until, balance, window) {
             return;

@@ -45,8 +45,13 @@ pub(crate) struct Balance {
     pub(crate) flags: Flags,
     /// Which of its budget's limits the published block names.
     pub(crate) tripped: u8,
+    /// Which of its budget's limits it has, by [`usage_types::Budget::limits_at`]; [`UNRESOLVED`] until that was looked up.
+    pub(crate) limits: u16,
     rare: Option<Box<Rare>>,
 }
+
+/// Nobody has asked yet which limits a balance has.
+pub(crate) const UNRESOLVED: u16 = u16::MAX;
 
 /// What few balances have.
 #[derive(Debug, Clone, Default)]
@@ -116,6 +121,7 @@ impl Balance {
             currency: None,
             flags: Flags::default(),
             tripped: 0,
+            limits: UNRESOLVED,
             rare: None,
         }
     }

@@ -434,6 +434,7 @@ impl Core {
             let Some(state) = slot.and_then(|slot| self.budgets.slot(slot)) else { continue };
             // One that waits for its history is looked at whole when that is there.
             if state.warming.is_none() {
+                self.ledger.resolve_limits(at, &state.budget);
                 self.decisions.note(&self.ledger, at, state, now, &mut keys);
                 self.alerts.judge(&mut self.ledger, at, state, self.restored_until, now, &mut alerts);
             }

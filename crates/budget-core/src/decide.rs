@@ -97,7 +97,7 @@ impl Decisions {
         }
         let balance = ledger.balances.get(at);
         let window = ledger.windows.get(balance.window).window;
-        let limits = &state.budget.limits;
+        let limits = ledger.limits(at, &state.budget);
         let amount = |measure| balance.amount(measure);
         if window.start > now {
             if limits.is_reached(amount) {
@@ -178,13 +178,13 @@ fn verdict(
     if state.warming.is_some() {
         return (Verdict::Warming, None);
     }
+    let limits = state.budget.limits_of(|dim| scope.get(dim));
     let scope = ledger.find_scope(state.tracker, |dim| scope.get(dim));
     let (window, balance) = match scope {
         Some(scope) => ledger.balance_at(state.tracker, scope, now),
         None => (ledger.tracker(state.tracker).window_of(now, &ledger.windows), None),
     };
     let amount = |measure| balance.map_or(Amount(0), |at| ledger.balances.get(at).amount(measure));
-    let limits = &state.budget.limits;
     let tightest = limits.tightest(amount);
     if !tightest.is_reached() {
         return (Verdict::Allowed(window, tightest), balance);

@@ -6,9 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use smallvec::SmallVec;
-use usage_types::{Dimension, DimensionSet, Dimensions, Scope, TimeUs, Window, WindowSpec};
+use usage_types::{Budget, Dimension, DimensionSet, Dimensions, Limits, Scope, TimeUs, Window, WindowSpec};
 
-use crate::balance::{Balance, Flags};
+use crate::balance::{Balance, Flags, UNRESOLVED};
 use crate::fold::Scratch;
 use crate::intern::{ScopeId, Scopes, Sym, Symbols, scope_hash};
 use crate::slab::{Index, NONE, Slab, mix};
@@ -183,6 +183,34 @@ impl Ledger {
         Scope::new(dims.iter().copied().zip(symbols.iter().map(|sym| self.symbols.text(*sym))))
     }
 
+    /// The limits that a budget sets for a balance of its own.
+    pub(crate) fn limits<'b>(&self, balance: u32, budget: &'b Budget) -> &'b Limits {
+        if budget.special.entries().is_empty() {
+            return &budget.limits;
+        }
+        match self.balances.get(balance).limits {
+            UNRESOLVED => budget.limits_at(self.limits_place(balance, budget)),
+            place => budget.limits_at(place),
+        }
+    }
+
+    /// Looks up which limits a balance has, where that is not known, so that it is known from now on.
+    pub(crate) fn resolve_limits(&mut self, balance: u32, budget: &Budget) {
+        if !budget.special.entries().is_empty() && self.balances.get(balance).limits == UNRESOLVED {
+            self.balances.get_mut(balance).limits = self.limits_place(balance, budget);
+        }
+    }
+
+    fn limits_place(&self, balance: u32, budget: &Budget) -> u16 {
+        let balance = self.balances.get(balance);
+        let dims = &self.group(self.tracker(self.windows.get(balance.window).tracker).group).dims;
+        let symbols = self.scopes.symbols(balance.scope);
+        budget.limits_place(|dim| {
+            let at = dims.iter().position(|known| *known == dim)?;
+            Some(self.symbols.text(symbols[at]))
+        })
+    }
+
     /// The balances of a window, newest first.
     pub(crate) fn chain(&self, window: u32) -> impl Iterator<Item = u32> {
         let follow = |at: u32| (at != NONE).then_some(at);
@@ -202,8 +230,10 @@ impl Ledger {
     }
 
     pub(crate) fn mark_dirty(&mut self, at: u32, forget: bool) {
-        let flags = &mut self.balances.get_mut(at).flags;
+        let balance = self.balances.get_mut(at);
+        let flags = &mut balance.flags;
         if forget {
+            balance.limits = UNRESOLVED;
             flags.set(Flags::BLOCK_PUBLISHED, false);
             flags.set_thresholds(0);
         }

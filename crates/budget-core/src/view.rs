@@ -77,18 +77,14 @@ fn standing(ledger: &Ledger, tracker: u32, state: &BudgetState, dimensions: &Dim
         None => (ledger.tracker(tracker).window_of(now, &ledger.windows), None),
     };
     let dims = state.budget.scope_dimensions();
+    let balance = balance.map(|at| ledger.balances.get(at));
+    let amount = |measure| balance.map_or(Amount(0), |balance| balance.amount(measure));
     Standing {
         budget: Arc::clone(&state.budget),
         scope: Scope::new(dims.iter().filter_map(|dim| dimensions.get(dim).map(|value| (dim, value)))),
         window,
-        fill: fill(ledger, balance, &state.budget),
+        fill: state.budget.limits_of(|dim| dimensions.get(dim)).tightest(amount),
     }
-}
-
-/// A budget's tightest limit by a balance; where there is none, nothing is used.
-pub(crate) fn fill(ledger: &Ledger, balance: Option<u32>, budget: &Budget) -> Fill {
-    let balance = balance.map(|at| ledger.balances.get(at));
-    budget.limits.tightest(|measure| balance.map_or(Amount(0), |balance| balance.amount(measure)))
 }
 
 /// Which balances.
@@ -282,7 +278,7 @@ fn view(ledger: &Ledger, at: u32, state: Option<&BudgetState>) -> BalanceView {
     let entry = ledger.windows.get(balance.window);
     let [requests, tool_calls, images, compute_ns, unpriced] = balance.counts();
     BalanceView {
-        kind: state.map_or(Kind::Tracked, |state| Kind::Budget(budget_standing(state, balance))),
+        kind: state.map_or(Kind::Tracked, |state| Kind::Budget(budget_standing(ledger, at, state))),
         scope: ledger.scope_of(at),
         window: entry.window,
         every: ledger.tracker(entry.tracker).spec.every,
@@ -297,15 +293,16 @@ fn view(ledger: &Ledger, at: u32, state: Option<&BudgetState>) -> BalanceView {
     }
 }
 
-fn budget_standing(state: &BudgetState, balance: &crate::balance::Balance) -> BudgetStanding {
-    let budget = &state.budget;
-    let tightest = budget.limits.tightest(|measure| balance.amount(measure));
+fn budget_standing(ledger: &Ledger, at: u32, state: &BudgetState) -> BudgetStanding {
+    let (budget, balance) = (&state.budget, ledger.balances.get(at));
+    let limits = ledger.limits(at, budget);
+    let tightest = limits.tightest(|measure| balance.amount(measure));
     let standing = match () {
         () if state.warming.is_some() => StandingState::Warming,
         () if tightest.is_reached() => StandingState::Exceeded,
         () if budget.alerts.at.first().is_some_and(|at| tightest.has_reached(*at)) => StandingState::Alerted,
         () => StandingState::Within,
     };
-    let fills = budget.limits.fills(|measure| balance.amount(measure)).collect();
+    let fills = limits.fills(|measure| balance.amount(measure)).collect();
     BudgetStanding { id: Arc::clone(&budget.id), fills, tightest, mode: budget.mode, state: standing }
 }

@@ -4,7 +4,9 @@ mod common;
 
 use budget_core::{Check, Core, CoreConfig, Disposition};
 use common::{Record, apply, at, budget, set, set_fresh, told};
-use usage_types::{Amount, Dimension, Dimensions, Every, Measure, Mode, Role, TimeUs};
+use usage_types::{
+    Amount, Dimension, Dimensions, Every, Measure, Mode, Role, Scope, SpecialLimit, SpecialLimits, TimeUs, Whom,
+};
 
 const SUPPORT: &[(Dimension, &str)] = &[(Dimension::Namespace, "support")];
 
@@ -335,4 +337,42 @@ fn a_restart_goes_on_naming_the_limit_that_blocked() {
     core.load_alerts(effects.alerts);
     records.iter().for_each(|record| core.restore(&record.row(day())));
     assert_eq!(named(&core.effects(day())), [""; 0]);
+}
+
+#[test]
+fn an_override_or_a_plan_takes_the_place_of_the_limit_and_changing_it_needs_no_history() {
+    let entry = |whom, user: &str, tokens| SpecialLimit {
+        whom,
+        values: vec![Scope::new([(Dimension::User, user)])],
+        limits: common::limits(&[(Measure::Tokens, tokens)]),
+    };
+    let with = |special: Vec<SpecialLimit>| usage_types::Budget {
+        special: SpecialLimits::new(special),
+        ..budget("users", SUPPORT, &[Dimension::User], 100)
+    };
+    let mut core = Core::new(CoreConfig::default());
+    let plan = || Whom::Plan("enterprise".into());
+    let first = with(vec![entry(Whom::Override, "a", 300), entry(plan(), "a", 500), entry(plan(), "b", 200)]);
+    set_fresh(&mut core, [first], day());
+    let user = |name: &'static str| dims(&[(Dimension::Namespace, "support"), (Dimension::User, name)]);
+    let spend = |core: &mut Core, id: &str, tokens| {
+        let record =
+            |name: &str| Record::new(&format!("{id}{name}"), day(), &[SUPPORT[0], (Dimension::User, name)], tokens);
+        apply(core, &[record("a"), record("b"), record("c")]);
+        let line = |d: &usage_types::Decision| {
+            format!("{:?} {} {}", d.state, d.scope.get(Dimension::User).unwrap_or(""), d.limit)
+        };
+        core.effects(day()).decisions.iter().map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(spend(&mut core, "1", 150), ["Blocked c 100"]);
+    assert_eq!(spend(&mut core, "2", 100), ["Blocked b 200"]);
+    let Check::Allowed(Some(standing)) = core.check(&user("a"), day()) else { panic!("`a` has an override") };
+    assert_eq!((standing.fill.used, standing.fill.limit.amount), (Amount(250), Amount(300)));
+    assert!(
+        matches!(core.check(&user("b"), day()), Check::Blocked(standing) if standing.fill.limit.amount == Amount(200))
+    );
+    // Without the override `a` is of the plan; `c` gets an override.
+    let second = with(vec![entry(Whom::Override, "c", 400), entry(plan(), "a", 240), entry(plan(), "b", 260)]);
+    assert!(core.set_budgets(set([second]), day()).is_empty(), "no history is needed");
+    assert_eq!(spend(&mut core, "3", 0), ["Blocked a 240", "Allowed b 260", "Allowed c 400"]);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 
-use crate::{Amount, Dimension, DimensionSet, Limits, Scope};
+use crate::{Amount, Dimension, DimensionSet, Limits, Scope, SpecialLimits};
 
 /// The id of a budget: letters, digits, `-`, `_` and `.`, at most 128 bytes, unique in its file.
 pub type BudgetId = Arc<str>;
@@ -158,6 +158,8 @@ pub struct Budget {
     pub window: WindowSpec,
     /// How much of what. What is said of the budget is said of the limit that is tightest.
     pub limits: Limits,
+    /// Who has other limits.
+    pub special: SpecialLimits,
     /// What happens when one is reached.
     pub mode: Mode,
     /// When to alert, and whom.
@@ -171,6 +173,25 @@ impl Budget {
     #[must_use]
     pub fn scope_dimensions(&self) -> DimensionSet {
         self.matches.iter().map(|(dimension, _)| dimension).chain(self.per.iter()).collect()
+    }
+
+    /// Which limits a scope with these values has: the place of an entry of `special` plus one, or 0 for the budget's own.
+    #[must_use]
+    pub fn limits_place<'t>(&self, value: impl Fn(Dimension) -> Option<&'t str>) -> u16 {
+        self.special.find(value).map_or(0, |at| at + 1)
+    }
+
+    /// The limits at such a place.
+    #[must_use]
+    pub fn limits_at(&self, place: u16) -> &Limits {
+        let entry = place.checked_sub(1).and_then(|at| self.special.entries().get(usize::from(at)));
+        entry.map_or(&self.limits, |entry| &entry.limits)
+    }
+
+    /// The limits of a scope with these values.
+    #[must_use]
+    pub fn limits_of<'t>(&self, value: impl Fn(Dimension) -> Option<&'t str>) -> &Limits {
+        self.limits_at(self.limits_place(value))
     }
 
     /// The most specific dimension of its scopes: names the reason of a block.

@@ -5,6 +5,8 @@
 
 mod field;
 mod limit;
+mod promise;
+mod special;
 mod tree;
 
 use std::sync::Arc;
@@ -13,9 +15,11 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 
 use crate::budget_file::field::{Field, nearest};
 use crate::budget_file::limit::limits;
+use crate::budget_file::promise::Promise;
+use crate::budget_file::special::special;
 use crate::{
-    AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Every, Mode, Pico, Ppm, Scope,
-    UsageEvent, WindowSpec,
+    AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Every, Limits, Mode, Pico, Ppm,
+    Scope, SpecialLimit, SpecialLimits, UsageEvent, WindowSpec,
 };
 
 /// The largest file, in bytes: 1 MiB, some 5,000 budgets.
@@ -45,39 +49,80 @@ impl BudgetSet {
         let Some(root) = tree::parse(text)? else { return Ok(set) };
         let file = Field { node: &root, path: String::new() }.members(&["budgets"], "`budgets:` and a list")?;
         let Some(list) = file.get("budgets") else { return Ok(set) };
-        let mut lines = std::collections::HashMap::new();
+        let (mut lines, mut promises) = (std::collections::HashMap::new(), Vec::new());
         for field in list.list("a list of budgets, each starting with `- id: NAME`")? {
-            let (id, budget) = budget(&field)?;
+            let (id, budget) = budget(&field, &mut promises)?;
             let line = id.node.place.line();
             if let Some(first) = lines.insert(Arc::clone(&budget.id), line) {
                 return Err(id.error(format!("the id `{}` is already used in line {first}; choose another", budget.id)));
             }
-            set.budgets.insert(Arc::clone(&budget.id), Arc::new(budget));
+            set.budgets.insert(Arc::clone(&budget.id), budget);
         }
+        promise::check(&promises)?;
         Ok(set)
     }
 }
 
-/// One budget, and the field of its id.
-fn budget<'n>(field: &Field<'n>) -> Result<(Field<'n>, Budget), BudgetError> {
-    let known = ["id", "match", "per", "window", "limit", "limits", "mode", "alerts", "http_status"];
-    let members = field.members(&known, "`id`, `window` and `limit`")?;
+/// The fields of a budget.
+const BUDGET: [&str; 12] = [
+    "id",
+    "match",
+    "per",
+    "window",
+    "limit",
+    "limits",
+    "overrides",
+    "plans",
+    "overcommit",
+    "mode",
+    "alerts",
+    "http_status",
+];
+
+/// One budget, and the field of its id. What it promises is added to the list.
+fn budget<'n>(field: &Field<'n>, promises: &mut Vec<Promise<'n>>) -> Result<(Field<'n>, Arc<Budget>), BudgetError> {
+    let members = field.members(&BUDGET, "`id`, `window` and `limit`")?;
     let id = members.required("id", "a name of its own, like `id: support-daily`")?;
     let matches = members.get("match").map_or(Ok(Scope::default()), |field| scope(&field))?;
     let per = members.get("per").map_or(Ok(DimensionSet::default()), |field| dimensions(&field, &matches))?;
     let window = window(&members.required("window", "it like `window: { every: day, zone: Europe/Berlin }`")?)?;
     let limits = limits(&members)?;
-    let budget = Budget {
+    let (places, special): (Vec<Field<'n>>, Vec<SpecialLimit>) = special(&members, &matches, per)?.into_iter().unzip();
+    let overcommit = members.get("overcommit").map_or(Ok(false), |field| yes_or_no(&field))?;
+    let budget = Arc::new(Budget {
         id: budget_id(&id)?,
         matches,
         per,
         window,
         limits,
+        special: SpecialLimits::new(special),
         mode: members.get("mode").map_or(Ok(Mode::default()), |field| mode(&field))?,
         alerts: members.get("alerts").map_or(Ok(AlertRule::default()), |field| alerts(&field))?,
         http_status: members.get("http_status").map_or(Ok(window.every.default_status()), |field| status(&field))?,
+    });
+    let promise = |field: Field<'n>, values: &Scope, limits: &Limits| Promise {
+        field,
+        budget: Arc::clone(&budget),
+        dims: budget.scope_dimensions(),
+        scope: Scope::new(budget.matches.iter().chain(values.iter())),
+        limits: limits.clone(),
+        overcommit,
     };
+    let own = members.get("limits").or_else(|| members.get("limit"));
+    promises.extend(own.map(|field| promise(field, &Scope::default(), &budget.limits)));
+    for (place, entry) in places.iter().zip(budget.special.entries()) {
+        let place = |values| promise(Field { node: place.node, path: place.path.clone() }, values, &entry.limits);
+        promises.extend(entry.values.iter().map(place));
+    }
     Ok((id, budget))
+}
+
+fn yes_or_no(field: &Field<'_>) -> Result<bool, BudgetError> {
+    match field.text("true or false")? {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(field.error(format!("{other:?} is neither; write true or false"))),
+    }
 }
 
 fn budget_id(field: &Field<'_>) -> Result<BudgetId, BudgetError> {
@@ -96,27 +141,33 @@ fn scope(field: &Field<'_>) -> Result<Scope, BudgetError> {
     let members = field.members(&names, "it like `match: { namespace: support }`")?;
     let mut values = Vec::new();
     for (name, field) in members.iter() {
-        let value = field.text("one value; for several write a budget for each")?;
-        if value.is_empty() || value.len() > UsageEvent::TEXT_BYTES_MAX || value.chars().any(char::is_control) {
-            let max = UsageEvent::TEXT_BYTES_MAX;
-            return Err(
-                field.error(format!("no event has this value; write 1 to {max} bytes without control characters"))
-            );
-        }
-        let dimension = name.parse().map_err(|message: String| field.error(message))?;
-        values.push((dimension, value));
+        values.push((dimension(name, &field)?, value(&field)?));
     }
     Ok(Scope::new(values))
+}
+
+/// A value that events can have.
+fn value<'n>(field: &Field<'n>) -> Result<&'n str, BudgetError> {
+    let value = field.text("one value; for several write a budget for each")?;
+    if value.is_empty() || value.len() > UsageEvent::TEXT_BYTES_MAX || value.chars().any(char::is_control) {
+        let max = UsageEvent::TEXT_BYTES_MAX;
+        return Err(field.error(format!("no event has this value; write 1 to {max} bytes without control characters")));
+    }
+    Ok(value)
+}
+
+fn dimension(name: &str, field: &Field<'_>) -> Result<Dimension, BudgetError> {
+    name.parse().map_err(|message: String| {
+        let near = nearest(name, Dimension::ALL.map(Dimension::name).into_iter());
+        field.error(near.map_or(message, |near| format!("{name:?} is no dimension; did you mean `{near}`?")))
+    })
 }
 
 fn dimensions(field: &Field<'_>, matches: &Scope) -> Result<DimensionSet, BudgetError> {
     let mut set = DimensionSet::default();
     for field in field.list("a list of dimensions, like `per: [user]`")? {
         let name = field.text("a dimension, like user")?;
-        let dimension: Dimension = name.parse().map_err(|message: String| {
-            let near = nearest(name, Dimension::ALL.map(Dimension::name).into_iter());
-            field.error(near.map_or(message, |near| format!("{name:?} is no dimension; did you mean `{near}`?")))
-        })?;
+        let dimension = dimension(name, &field)?;
         if matches.get(dimension).is_some() {
             return Err(
                 field.error(format!("`{dimension}` is fixed by `match` already; take it out of one of the two"))

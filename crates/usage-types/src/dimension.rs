@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Dimension {
 }
 
 /// A set of dimensions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DimensionSet(u16);
 
 impl DimensionSet {
@@ -101,6 +101,12 @@ impl DimensionSet {
     #[must_use]
     pub const fn contains(self, dimension: Dimension) -> bool {
         self.0 & (1 << dimension as u16) != 0
+    }
+
+    /// Whether all of these are in it.
+    #[must_use]
+    pub const fn contains_all(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
     }
 
     /// Adds one.

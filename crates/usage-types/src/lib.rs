@@ -17,6 +17,7 @@ mod limit;
 mod measure;
 mod partition;
 mod reject;
+mod special;
 mod time;
 mod units;
 
@@ -28,5 +29,6 @@ pub use limit::{Fill, Limit, Limits};
 pub use measure::{Amount, Measure};
 pub use partition::canonical_key;
 pub use reject::{RejectCode, Rejection};
+pub use special::{SpecialLimit, SpecialLimits, Whom};
 pub use time::TimeUs;
 pub use units::{ComputeNs, Currency, Money, Pico, UnitError};

@@ -3,7 +3,7 @@
 
 use usage_types::{
     AlertRule, Amount, Budget, BudgetError, BudgetSet, Currency, Dimension, DimensionSet, Every, Limit, Measure, Mode,
-    Ppm, Scope, TokenClass, WindowSpec,
+    Ppm, Scope, SpecialLimits, TokenClass, WindowSpec,
 };
 
 const CONTRACT: &str = r#"budgets:
@@ -47,6 +47,7 @@ fn the_contracts_example_is_read() {
         per: DimensionSet::default(),
         window: WindowSpec { every: Every::Day, zone: chrono_tz::Europe::Berlin },
         limits: Limit { measure: Measure::Tokens, amount: Amount(1_000_000) }.into(),
+        special: SpecialLimits::default(),
         mode: Mode::Hard,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["support-leads@example.com".into()] },
         http_status: 403,
@@ -131,6 +132,151 @@ fn several_limits_are_a_list_of_different_measures() {
     check(&both, 5, 12, "budgets[0].limit", "`limit` and `limits` are both there");
     let many: Vec<String> = ('A'..='Q').map(|letter| format!("{{ cost: 1 AA{letter} }}")).collect();
     check(&limits(&format!("[{}]", many.join(", "))), 4, 286, "budgets[0].limits[16]", "more than 16");
+}
+
+/// A budget for each user of each team over a month, with more lines: the first is line 6 of the file.
+fn split(more: &str) -> String {
+    format!(
+        "budgets:\n  - id: b\n    per: [team, user]\n    window: {{ every: month }}\n    limit: {{ tokens: 100 }}\n{more}"
+    )
+}
+
+#[test]
+fn overrides_go_before_plans_and_plans_before_the_budgets_own_limit() {
+    let budget = one(&split(
+        r#"    overrides:
+      - { match: { user: u-7 }, limit: { tokens: 500 } }
+      - { match: { team: core, user: u-8 }, limits: [{ tokens: 600 }, { requests: 6 }] }
+    plans:
+      by: team
+      trial: { of: [new, "2026"], limit: { tokens: 10 } }
+      core: { limit: { tokens: 200 } }
+"#,
+    ));
+    let of = |team: &str, user: &str| {
+        let scope = Scope::new([(Dimension::Team, team), (Dimension::User, user)]);
+        budget.limits_of(|dim| scope.get(dim)).iter().map(|limit| limit.amount.0).collect::<Vec<_>>()
+    };
+    assert_eq!([of("new", "u-7"), of("core", "u-8"), of("core", "u-9")], [vec![500], vec![600, 6], vec![200]]);
+    assert_eq!([of("2026", "u-8"), of("trial", "u-8"), of("other", "u-8")], [vec![10], vec![100], vec![100]]);
+}
+
+#[test]
+fn a_bad_override_or_plan_is_refused() {
+    let overrides = |list: &str| split(&format!("    overrides: {list}\n"));
+    check(&overrides("5"), 6, 16, "budgets[0].overrides", "no list");
+    check(&overrides("[{ limit: { tokens: 5 } }]"), 6, 17, "budgets[0].overrides[0].match", "`match` is missing");
+    check(&overrides("[{ match: { user: a } }]"), 6, 17, "budgets[0].overrides[0].limit", "`limit` is missing");
+    check(
+        &overrides("[{ match: {}, limit: { tokens: 5 } }]"),
+        6,
+        26,
+        "budgets[0].overrides[0].match",
+        "would be for all",
+    );
+    check(
+        &overrides("[{ match: { job: a }, limit: { tokens: 5 } }]"),
+        6,
+        33,
+        "budgets[0].overrides[0].match.job",
+        "add it to `per`",
+    );
+    check(
+        &overrides("[{ match: { usr: a }, limit: { tokens: 5 } }]"),
+        6,
+        28,
+        "budgets[0].overrides[0].match.usr",
+        "did you mean `user`?",
+    );
+    let twice = "[{ match: { user: a }, limit: { tokens: 5 } }, { match: { user: a }, limit: { tokens: 6 } }]";
+    check(&overrides(twice), 6, 63, "budgets[0].overrides[1]", "an override in line 6 already");
+    let fixed = "budgets:\n  - id: b\n    match: { user: a }\n    window: { every: day }\n    limit: { tokens: 5 }\n    overrides: [{ match: { user: a }, limit: { tokens: 5 } }]\n";
+    check(fixed, 6, 34, "budgets[0].overrides[0].match.user", "fixed by `match`");
+
+    let plans = |plans: &str| split(&format!("    plans: {plans}\n"));
+    check(&plans("{ free: { limit: { tokens: 5 } } }"), 6, 12, "budgets[0].plans.by", "`by` is missing");
+    check(&plans("{ by: job, free: { limit: { tokens: 5 } } }"), 6, 18, "budgets[0].plans.by", "add it to `per`");
+    check(
+        &plans("{ by: team, free: { tokens: 5 } }"),
+        6,
+        32,
+        "budgets[0].plans.free.tokens",
+        "use one of of, limit, limits",
+    );
+    check(&plans("{ by: team, free: { of: [a] } }"), 6, 30, "budgets[0].plans.free.limit", "`limit` is missing");
+    let two = "{ by: team, free: { of: [a], limit: { tokens: 5 } }, paid: { of: [b, a], limit: { tokens: 6 } } }";
+    check(&plans(two), 6, 81, "budgets[0].plans.paid.of[1]", "has the plan `free` already");
+}
+
+/// An hourly cap of a team of `acme`.
+fn team(id: &str, tokens: u64, more: &str) -> String {
+    format!(
+        "  - {{ id: {id}, match: {{ namespace: acme, team: {id} }}, window: {{ every: hour }}, limit: {{ tokens: {tokens} }}{more} }}\n"
+    )
+}
+
+#[test]
+fn budgets_below_another_may_not_promise_more_than_it_has_unless_they_say_so() {
+    let acme =
+        "budgets:\n  - { id: acme, match: { namespace: acme }, window: { every: hour }, limit: { tokens: 100 } }\n";
+    let file = |teams: &[String]| format!("{acme}{}", teams.concat());
+    let refused = |teams: &[String], line, field: &str, message: &str| {
+        let error = BudgetSet::from_yaml(&file(teams)).expect_err("refused");
+        assert_eq!((error.line, error.field.as_str()), (line, field), "{error}");
+        assert!(error.message.contains(message), "{error}");
+    };
+    let taken = |teams: &[String]| {
+        assert_eq!(BudgetSet::from_yaml(&file(teams)).map(|set| set.budgets.len()), Ok(1 + teams.len()))
+    };
+    let message = "`a` promises 101 tokens, and `acme` above it has 100";
+    refused(&[team("a", 101, "")], 3, "budgets[1].limit", message);
+    taken(&[team("a", 100, "")]);
+    taken(&[team("a", 101, ", overcommit: true")]);
+    refused(&[team("a", 101, ", overcommit: false")], 3, "budgets[1].limit", message);
+    // In sum.
+    let sum = "`b` promises 110 tokens with the others like it";
+    refused(&[team("a", 60, ""), team("b", 50, "")], 4, "budgets[2].limit", sum);
+    taken(&[team("a", 60, ""), team("b", 40, "")]);
+    taken(&[team("a", 60, ""), team("b", 50, ", overcommit: true")]);
+    // Soft ones, other measures and other windows promise nothing here.
+    taken(&[team("a", 101, ", mode: soft")]);
+    taken(&[
+        "  - { id: a, match: { namespace: acme }, per: [team], window: { every: hour }, limit: { requests: 500 } }\n"
+            .to_owned(),
+    ]);
+    taken(&[
+        "  - { id: a, match: { namespace: acme }, per: [team], window: { every: day }, limit: { tokens: 500 } }\n"
+            .to_owned(),
+    ]);
+    // Each of many, whose number is not known; and those of them that the file names.
+    let each = |tokens: u64, more: &str| {
+        format!(
+            "  - {{ id: each, per: [namespace, user], window: {{ every: hour }}, limit: {{ tokens: {tokens} }}{more} }}\n"
+        )
+    };
+    taken(&[each(101, "")]);
+    let users = |tokens: u64, more: &str| {
+        each(tokens, more).replace("per: [namespace, user]", "match: { namespace: acme }, per: [user]")
+    };
+    refused(&[users(101, "")], 3, "budgets[1].limit", "`each` promises 101 tokens");
+    let overrides =
+        ", overrides: [{ match: { user: a }, limit: { tokens: 60 } }, { match: { user: b }, limit: { tokens: 41 } }]";
+    refused(&[users(1, overrides)], 3, "budgets[1].overrides[1]", "`each` promises 101 tokens with the others like it");
+    taken(&[users(1, &overrides.replace("41", "40"))]);
+    let plans = ", plans: { by: user, big: { of: [a, b], limit: { tokens: 51 } } }";
+    refused(&[users(1, plans)], 3, "budgets[1].plans.big", "promises 102 tokens");
+}
+
+#[test]
+fn what_is_promised_is_held_against_the_parents_own_overrides() {
+    let file = |tokens: u64| {
+        format!(
+            "budgets:\n  - {{ id: each, per: [namespace], window: {{ every: hour }}, limit: {{ tokens: 10 }}, overrides: [{{ match: {{ namespace: acme }}, limit: {{ tokens: 100 }} }}] }}\n{}",
+            team("a", tokens, "")
+        )
+    };
+    assert!(BudgetSet::from_yaml(&file(100)).is_ok());
+    check(&file(101), 3, 83, "budgets[1].limit", "`each` above it has 100");
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use budget_core::{Core, Disposition, Input, Restates, RestoredRow};
 use usage_types::{
     AlertRule, Amount, Budget, BudgetSet, ComputeNs, Cost, CostOrigin, Currency, Dimension, DimensionSet, Dimensions,
-    EventPosition, Every, Limit, Limits, Measure, Mode, Pico, Ppm, Role, Scope, TimeUs, Tokens, UsageEvent, WindowSpec,
+    EventPosition, Every, Limit, Limits, Measure, Mode, Pico, Ppm, Role, Scope, SpecialLimits, TimeUs, Tokens,
+    UsageEvent, WindowSpec,
 };
 
 pub const UTC: chrono_tz::Tz = chrono_tz::UTC;
@@ -127,6 +128,7 @@ pub fn budget(id: &str, matches: &[(Dimension, &str)], per: &[Dimension], tokens
         per: DimensionSet::of(per),
         window: WindowSpec { every: Every::Day, zone: UTC },
         limits: Limit { measure: Measure::Tokens, amount: Amount(tokens) }.into(),
+        special: SpecialLimits::default(),
         mode: Mode::Hard,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["lead@example.com".into()] },
         http_status: 403,

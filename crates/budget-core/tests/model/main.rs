@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use budget_core::{Check, Core, CoreConfig, Effects, HistoryRequest, Tracked};
 use common::{Record, apply, at, currency, set};
-use reference::{Model, Random, balances_of, reached, tightest};
+use reference::{Model, Random, balances_of, limits_of, reached, tightest};
 use usage_types::{
     AlertRule, Amount, Budget, Currency, Decision, DecisionState, Dimension, DimensionSet, Every, Limit, Limits,
-    Measure, Mode, Pico, Ppm, Role, TimeUs, TokenClass, UsageEvent, WindowSpec, alert_id,
+    Measure, Mode, Pico, Ppm, Role, Scope, SpecialLimit, SpecialLimits, TimeUs, TokenClass, UsageEvent, Whom,
+    WindowSpec, alert_id,
 };
 
 const HORIZON_US: i64 = TimeUs::DAY;
@@ -143,11 +144,13 @@ impl World {
         let matches = random.pick(&[&[][..], &[(Dimension::Namespace, "a")], &[(Dimension::Team, "t")]]);
         let per = random.pick(&[&[][..], &[Dimension::User], &[Dimension::Namespace, Dimension::Team]]);
         let limits = self.limits();
+        let special = self.special(per);
         let random = &mut self.random;
         let thresholds = random.pick(&[&[][..], &[800_000, 1_000_000], &[100_000, 500_000, 1_500_000]]);
         Budget {
             window: WindowSpec { every: random.pick(&Every::ALL), zone: random.pick(&ZONES) },
             limits,
+            special,
             mode: if random.one_in(4) { Mode::Soft } else { Mode::Hard },
             alerts: AlertRule { at: thresholds.iter().map(|ppm| Ppm(*ppm)).collect(), to: Vec::new() },
             http_status: random.pick(&[403, 429]),
@@ -175,6 +178,33 @@ impl World {
             limits.push(Limit { measure, amount });
         }
         Limits::new(limits).unwrap()
+    }
+
+    /// Overrides of some values, then plans of others, for dimensions that the budget splits by.
+    fn special(&mut self, per: &[Dimension]) -> SpecialLimits {
+        let value = |random: &mut Random, dim| match dim {
+            Dimension::Namespace => random.pick(&["a", "b", "nobody"]),
+            Dimension::Team => random.pick(&["t", "u"]),
+            _ => random.pick(&["a", "v", "w"]),
+        };
+        let mut entries = Vec::new();
+        for _ in 0..self.random.pick(&[0, 0, 1, 3]) {
+            let first = self.random.below(per.len() as u64 + 1) as usize;
+            let dims = if self.random.one_in(2) { &per[first..] } else { &per[..first] };
+            let values = dims.iter().map(|dim| (*dim, value(&mut self.random, *dim)));
+            let values = Scope::new(values);
+            if !values.is_empty() {
+                entries.push(SpecialLimit { whom: Whom::Override, values: vec![values], limits: self.limits() });
+            }
+        }
+        if let (Some(by), true) = (per.last(), self.random.one_in(3)) {
+            for plan in ["free", "enterprise"] {
+                let of = (0..self.random.below(3)).map(|_| Scope::new([(*by, value(&mut self.random, *by))]));
+                let (whom, values) = (Whom::Plan(plan.into()), of.collect());
+                entries.push(SpecialLimit { whom, values, limits: self.limits() });
+            }
+        }
+        SpecialLimits::new(entries)
     }
 
     fn step(&mut self) {
@@ -255,9 +285,11 @@ impl World {
                     Limit { amount, ..limit }
                 };
                 let kept = Limits::new(old.limits.iter().map(scaled).collect()).unwrap();
+                let per: Vec<Dimension> = old.per.iter().collect();
+                let special = if self.random.one_in(2) { self.special(&per) } else { old.special.clone() };
                 let Budget { alerts, mode, http_status, limits, .. } = fresh;
                 let limits = if self.random.one_in(3) { limits } else { kept };
-                budgets.insert(id, Budget { limits, alerts, mode, http_status, ..old });
+                budgets.insert(id, Budget { limits, special, alerts, mode, http_status, ..old });
             }
             _ => {
                 budgets.insert(id, fresh);
@@ -360,7 +392,7 @@ impl World {
         for (budget, warming, _) in self.model.budgets.values() {
             let (window, scopes) = self.model.used(budget, self.now);
             for (scope, sums) in scopes.iter().filter(|_| !warming) {
-                let limit = tightest(&budget.limits, sums);
+                let limit = tightest(limits_of(budget, scope), sums);
                 let used_amount = sums.amount(limit.measure);
                 for threshold in budget.alerts.at.iter().filter(|at| at.reached(used_amount, limit.amount)) {
                     let id = alert_id(&budget.id, scope, budget.window.every, window.start, *threshold);
@@ -381,7 +413,7 @@ impl World {
             }
             let (window, scopes) = self.model.used(budget, self.now);
             for (scope, sums) in scopes {
-                let reached = reached(&budget.limits, &sums);
+                let reached = reached(limits_of(budget, &scope), &sums);
                 let over = budget.mode == Mode::Hard && !reached.is_empty();
                 let key = usage_types::decision_key(id, &scope);
                 if over {
@@ -392,7 +424,11 @@ impl World {
                     // Until another one is reached first, it is the tightest that is named.
                     let before = before.get(&key).filter(|before| before.state == DecisionState::Blocked);
                     if decision.decided_at == self.now && before.is_none_or(|before| before.window != window) {
-                        assert_eq!(told(decision), told_of(&tightest(&budget.limits, &sums)), "{decision:?}");
+                        assert_eq!(
+                            told(decision),
+                            told_of(&tightest(limits_of(budget, &scope), &sums)),
+                            "{decision:?}"
+                        );
                     }
                     blocked.insert(key);
                 }

@@ -6,7 +6,7 @@ use budget_core::window::window_at;
 use budget_core::{BalanceFilter, BalanceView, Core, CoreConfig, Disposition, Kind};
 use usage_types::{
     Amount, Budget, Dimension, DimensionSet, Limit, Limits, Measure, Money, Role, Scope, TimeUs, TokenClass, Tokens,
-    Window, WindowSpec,
+    Whom, Window, WindowSpec,
 };
 
 use crate::HORIZON_US;
@@ -235,6 +235,19 @@ impl Model {
         }
         (window, sums)
     }
+}
+
+/// The limits of a scope: of the first override that it has all the values of, else of the first plan, else the budget's own.
+pub fn limits_of<'b>(budget: &'b Budget, scope: &Scope) -> &'b Limits {
+    let holds = |values: &Scope| values.iter().all(|(dim, value)| scope.get(dim) == Some(value));
+    for wanted in [true, false] {
+        for entry in budget.special.entries() {
+            if (entry.whom == Whom::Override) == wanted && entry.values.iter().any(holds) {
+                return &entry.limits;
+            }
+        }
+    }
+    &budget.limits
 }
 
 /// The limits that are reached.

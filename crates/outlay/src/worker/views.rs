@@ -10,7 +10,7 @@ use price_book::PriceBook;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use usage_lake::{QueryInput, Tail, rejected_batch};
-use usage_types::{Budget, Dimension, Limit, Scope, TokenClass};
+use usage_types::{Budget, Dimension, Limit, Scope, TokenClass, Whom};
 
 use super::counted::Snapshot;
 use super::shared::Shared;
@@ -184,8 +184,20 @@ fn flat(value: &impl Serialize, scope: &Scope) -> Map<String, Value> {
 }
 
 fn budgets(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-    let names =
-        ["id", "match", "per", "every", "zone", "measure", "currency", "limit", "mode", "thresholds", "mail_to"];
+    let names = [
+        "id",
+        "match",
+        "per",
+        "every",
+        "zone",
+        "applies_to",
+        "measure",
+        "currency",
+        "limit",
+        "mode",
+        "thresholds",
+        "mail_to",
+    ];
     let mut fields: Vec<Field> = names.map(text).into();
     fields.push(long("http_status"));
     let schema = Arc::new(Schema::new(fields));
@@ -193,17 +205,18 @@ fn budgets(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     Ok((Arc::clone(&schema), batch(&schema, &rows)?))
 }
 
-/// One row for each limit.
+/// One row for each limit: the budget's own, then those of overrides and plans.
 fn budget_rows(budget: &Budget) -> Vec<Value> {
     let per: Vec<&str> = budget.per.iter().map(Dimension::name).collect();
     let at: Vec<String> = budget.alerts.at.iter().map(ToString::to_string).collect();
-    let row = |limit: Limit| {
+    let row = |limit: Limit, applies_to: Option<String>| {
         json!({
             "id": budget.id,
             "match": budget.matches.to_string(),
             "per": per.join(","),
             "every": budget.window.every.name(),
             "zone": budget.window.zone,
+            "applies_to": applies_to,
             "measure": limit.measure.name(),
             "currency": limit.measure.currency(),
             "limit": limit.measure.format(limit.amount),
@@ -213,7 +226,15 @@ fn budget_rows(budget: &Budget) -> Vec<Value> {
             "http_status": budget.http_status,
         })
     };
-    budget.limits.iter().map(row).collect()
+    let mut rows: Vec<Value> = budget.limits.iter().map(|limit| row(limit, None)).collect();
+    for entry in budget.special.entries() {
+        let whom = match &entry.whom {
+            Whom::Plan(name) => format!("plan {name}"),
+            Whom::Override => entry.values.iter().map(ToString::to_string).collect(),
+        };
+        rows.extend(entry.limits.iter().map(|limit| row(limit, Some(whom.clone()))));
+    }
+    rows
 }
 
 fn prices(book: &PriceBook) -> Result<(SchemaRef, Vec<RecordBatch>)> {

@@ -213,6 +213,57 @@ fn of_several_limits_the_one_that_trips_is_named_on_all_channels() {
 }
 
 #[test]
+fn an_override_and_a_plan_set_other_limits_and_changing_plan_keeps_what_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let budgets = Budgets::new(dir.path());
+    let zone = zone_without_midnight();
+    let file = |plan: &str| {
+        format!(
+            "  - id: tenants\n    per: [namespace]\n    window: {{ every: day, zone: {zone} }}\n    limit: {{ tokens: 100 }}\n    \
+             overrides: [{{ match: {{ namespace: vip }}, limit: {{ tokens: 300 }} }}]\n    \
+             plans: {{ by: namespace, big: {{ of: {plan}, limit: {{ tokens: 200 }} }} }}\n"
+        )
+    };
+    budgets.write(&[file("[globex, vip]")]);
+    let server = budgets.server(&[]);
+    for namespace in ["vip", "globex", "hobby"] {
+        server.post_event(&event(namespace, namespace, 150));
+    }
+    let limit_of = |namespace: &str, status: u16| {
+        let body = check_until(&server, &[("namespace", namespace)], status).json();
+        (body["limit"].clone(), body["budget"].clone())
+    };
+    assert_eq!(limit_of("hobby", 403), (json!("100"), json!("tenants")));
+    assert_eq!(limit_of("globex", 200), (json!("200"), json!("tenants")));
+    assert_eq!(limit_of("vip", 200), (json!("300"), json!("tenants")));
+    let rows = server.sql("select applies_to, \"limit\" from budgets order by 2");
+    let row = |applies_to: Value, limit: &str| json!({"applies_to": applies_to, "limit": limit});
+    let expected = [row(json!(null), "100"), row(json!("plan big"), "200"), row(json!("namespace=vip"), "300")];
+    assert_eq!(rows, expected);
+
+    budgets.write(&[file("[hobby]")]);
+    assert_eq!(limit_of("hobby", 200).0, "200", "the block ends with the plan");
+    assert_eq!(limit_of("globex", 403).0, "100", "and who leaves it is held to what is used already");
+    wait_until_eq("decisions on the topic", &vec![json!("allowed"), json!("blocked")], || {
+        let latest = kafka::latest(&server.log, "usage.decisions");
+        let state = |namespace: &str| latest.get(&format!("tenants|namespace={namespace}")).map(|d| d["state"].clone());
+        [state("hobby"), state("globex")].into_iter().flatten().collect()
+    });
+
+    // A promise that the namespace above does not hold is refused with its line; the budgets before it stay.
+    let above = format!("  - {{ id: all, window: {{ every: day, zone: {zone} }}, limit: {{ tokens: 250 }} }}\n");
+    budgets.write(&[file("[hobby]"), above]);
+    let problem = wait_for("the refusal in the status", || {
+        let status = server.get_json("/v1/status");
+        let rows = status["health"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["component"] == "budgets" && row["ok"] == false)
+    });
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("line 6") && detail.contains("budgets[0].overrides[0]"), "{detail}");
+    assert!(detail.contains("`tenants` promises 300 tokens, and `all` above it has 250"), "{detail}");
+}
+
+#[test]
 fn a_new_budget_starts_with_what_its_window_has_used_already() {
     let dir = tempfile::tempdir().unwrap();
     let budgets = Budgets::new(dir.path());

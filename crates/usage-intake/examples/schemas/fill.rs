@@ -118,5 +118,7 @@ fn budgets(schema: &mut Tree) -> Result<(), String> {
     let budget = schema.at("/$defs/budget/properties")?;
     set(budget, "/match/propertyNames/enum", dimensions())?;
     set(budget, "/per/items/enum", dimensions())?;
+    set(budget, "/overrides/items/properties/match/propertyNames/enum", dimensions())?;
+    set(budget, "/plans/properties/by/enum", dimensions())?;
     set(budget, "/window/properties/every/enum", names(Every::ALL, Every::name))
 }

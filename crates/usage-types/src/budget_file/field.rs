@@ -13,7 +13,7 @@ pub(super) struct Field<'n> {
 pub(super) struct Members<'n> {
     place: Place,
     path: String,
-    pairs: Vec<(&'n str, &'n Node)>,
+    pairs: Vec<(&'n str, Place, &'n Node)>,
 }
 
 impl<'n> Field<'n> {
@@ -44,8 +44,8 @@ impl<'n> Field<'n> {
         }
     }
 
-    /// The members of a mapping; none where nothing is written.
-    pub(super) fn members(&self, known: &[&str], like: &str) -> Result<Members<'n>, BudgetError> {
+    /// The members of a mapping whose names are not ours; none where nothing is written.
+    pub(super) fn any_members(&self, like: &str) -> Result<Members<'n>, BudgetError> {
         let mut members = Members { place: self.node.place, path: self.path.clone(), pairs: Vec::new() };
         let pairs = match &self.node.value {
             Value::Null => return Ok(members),
@@ -56,18 +56,24 @@ impl<'n> Field<'n> {
             let Value::Text(name) = &key.value else {
                 return Err(key.place.error(&self.path, "a key is a plain name"));
             };
-            let path = members.path_of(name);
-            if !known.contains(&name.as_str()) {
-                let hint = match nearest(name, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("use one of {}", known.join(", ")),
-                };
-                return Err(key.place.error(&path, format!("unknown field {name:?}; {hint}")));
-            }
-            if members.pairs.iter().any(|(is, _)| is == name) {
+            if members.pairs.iter().any(|(is, ..)| is == name) {
+                let path = members.path_of(name);
                 return Err(key.place.error(&path, format!("`{name}` is given twice; keep one of them")));
             }
-            members.pairs.push((name, value));
+            members.pairs.push((name, key.place, value));
+        }
+        Ok(members)
+    }
+
+    /// The members of a mapping; none where nothing is written.
+    pub(super) fn members(&self, known: &[&str], like: &str) -> Result<Members<'n>, BudgetError> {
+        let members = self.any_members(like)?;
+        if let Some((name, place, _)) = members.pairs.iter().find(|(name, ..)| !known.contains(name)) {
+            let hint = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("use one of {}", known.join(", ")),
+            };
+            return Err(place.error(&members.path_of(name), format!("unknown field {name:?}; {hint}")));
         }
         Ok(members)
     }
@@ -80,7 +86,7 @@ impl<'n> Members<'n> {
 
     /// The member of this name; `None` where nothing is written for it.
     pub(super) fn get(&self, name: &str) -> Option<Field<'n>> {
-        let (_, node) = self.pairs.iter().find(|(is, node)| *is == name && !matches!(node.value, Value::Null))?;
+        let (.., node) = self.pairs.iter().find(|(is, _, node)| *is == name && !matches!(node.value, Value::Null))?;
         Some(Field { node, path: self.path_of(name) })
     }
 
@@ -92,7 +98,7 @@ impl<'n> Members<'n> {
 
     /// All of them, in the order of the file.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'n str, Field<'n>)> {
-        self.pairs.iter().map(|(name, node)| (*name, Field { node, path: self.path_of(name) }))
+        self.pairs.iter().map(|(name, _, node)| (*name, Field { node, path: self.path_of(name) }))
     }
 }
 
