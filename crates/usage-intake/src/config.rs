@@ -10,6 +10,7 @@ use usage_types::{Currency, Dimension, TokenClass};
 
 pub use yaml_file::FileError;
 
+use crate::framed::Encoding;
 use crate::provider_usage::Format;
 
 /// The mappings of the formats that are not our own.
@@ -20,6 +21,8 @@ pub struct IntakeConfig {
     /// Headers of records and requests, in lower case, that name a dimension which the event itself lacks; the first that is there
     /// counts. By default `x-outlay-namespace` and so on.
     pub headers: Vec<(String, Dimension)>,
+    /// In what a record with a schema registry's prefix is written, where neither a registry nor its header `content-type` says it.
+    pub framed: Encoding,
     /// LiteLLM's logging payload.
     pub litellm: LiteLlmMap,
     /// OpenTelemetry's spans and log records.
@@ -35,6 +38,7 @@ impl Default for IntakeConfig {
         Self {
             cloudevents: vec![CloudEventMap::litellm_openmeter(&litellm)],
             headers: Dimension::ALL.map(|dimension| (dimension.header().to_owned(), dimension)).to_vec(),
+            framed: Encoding::default(),
             litellm,
             opentelemetry: OtlpMap::default(),
         }

@@ -11,8 +11,8 @@ use usage_types::{Role, TokenClass, UsageEvent};
 /// Writes an event as one line of native JSON. Zeros and what is not named are left out.
 #[must_use]
 pub fn encode(event: &UsageEvent<'_>) -> Vec<u8> {
-    let mut json = Json(Vec::with_capacity(512));
-    json.0.push(b'{');
+    let mut json = Json::new();
+    json.open('{');
     if let Some(id) = &event.id {
         json.text("id", id);
     }
@@ -62,7 +62,7 @@ fn role(json: &mut Json, role: &Role<'_>) {
         Role::Usage => {}
         Role::Backfill => {
             json.name("backfill");
-            json.0.extend_from_slice(b"true");
+            json.raw("true");
         }
         Role::Amends(id) => json.text("corrects", id),
         Role::Voids(id) => {
@@ -73,31 +73,59 @@ fn role(json: &mut Json, role: &Role<'_>) {
     }
 }
 
-/// An object in the making.
-struct Json(Vec<u8>);
+/// JSON in the making, without blanks.
+#[derive(Default)]
+pub(crate) struct Json(Vec<u8>);
 
 impl Json {
-    fn name(&mut self, name: &str) {
-        if self.0.last() != Some(&b'{') {
+    pub(crate) fn new() -> Self {
+        Self(Vec::with_capacity(512))
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        String::from_utf8(self.0).expect("texts only were written")
+    }
+
+    /// Ends the element before the next one, where there is one.
+    pub(crate) fn separate(&mut self) {
+        if !matches!(self.0.last(), Some(b'{' | b'[')) {
             self.0.push(b',');
         }
+    }
+
+    pub(crate) fn name(&mut self, name: &str) {
+        self.separate();
         self.string(name);
         self.0.push(b':');
     }
 
-    fn string(&mut self, text: &str) {
+    pub(crate) fn string(&mut self, text: &str) {
         serde_json::to_writer(&mut self.0, text).expect("a text is always JSON, and memory takes every byte");
     }
 
-    fn text(&mut self, name: &str, text: &str) {
+    /// A value whose JSON is known.
+    pub(crate) fn raw(&mut self, json: &str) {
+        self.0.extend_from_slice(json.as_bytes());
+    }
+
+    pub(crate) fn text(&mut self, name: &str, text: &str) {
         self.name(name);
         self.string(text);
     }
 
     /// A value whose text needs no escaping.
+    pub(crate) fn quoted_value(&mut self, value: &dyn Display) {
+        write!(self.0, "\"{value}\"").expect("memory takes every byte");
+    }
+
     fn quoted(&mut self, name: &str, value: &dyn Display) {
         self.name(name);
-        write!(self.0, "\"{value}\"").expect("memory takes every byte");
+        self.quoted_value(value);
     }
 
     fn count(&mut self, name: &str, count: u64) {
@@ -105,12 +133,29 @@ impl Json {
         write!(self.0, "{count}").expect("memory takes every byte");
     }
 
-    fn begin(&mut self, name: &str) {
-        self.name(name);
-        self.0.push(b'{');
+    pub(crate) fn integer(&mut self, value: i64) {
+        write!(self.0, "{value}").expect("memory takes every byte");
     }
 
-    fn end(&mut self) {
-        self.0.push(b'}');
+    /// A number that is finite.
+    pub(crate) fn float(&mut self, value: f64) {
+        serde_json::to_writer(&mut self.0, &value).expect("memory takes every byte");
+    }
+
+    pub(crate) fn begin(&mut self, name: &str) {
+        self.name(name);
+        self.open('{');
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.close('}');
+    }
+
+    pub(crate) fn open(&mut self, bracket: char) {
+        self.0.push(bracket as u8);
+    }
+
+    pub(crate) fn close(&mut self, bracket: char) {
+        self.0.push(bracket as u8);
     }
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use usage_types::{RejectCode, Rejection};
 
+use crate::framed::Encoding;
+
 /// Header names and values, borrowed from a Kafka record or from an HTTP request. Names are compared without regard to case.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Headers<'h> {
@@ -60,13 +62,8 @@ impl<'h> Headers<'h> {
     /// # Errors
     /// The content type or encoding is none that intake reads.
     pub(crate) fn binding(&self) -> Result<Binding, Rejection> {
-        if let Some(encoding) = self.get("content-encoding")
-            && !encoding.eq_ignore_ascii_case(b"identity")
-        {
-            let message = "the value has a content encoding; send it plain and let Kafka compress the batch";
-            return Err(Rejection::field(RejectCode::UnsupportedFormat, "content-encoding", message));
-        }
-        let is_binary = self.iter().any(|(name, _)| attribute_separator(name, "specversion").is_some());
+        self.check_plain()?;
+        let is_binary = self.is_binary();
         match self.get("content-type").map(MediaType::of).transpose()? {
             Some(MediaType::CloudEvent) => Ok(Binding::Structured),
             Some(MediaType::Json) | None if is_binary => Ok(Binding::Binary),
@@ -76,6 +73,50 @@ impl<'h> Headers<'h> {
                 Err(Rejection::field(RejectCode::UnsupportedFormat, "content-type", message))
             }
         }
+    }
+
+    /// How a framed value is bound to an event, and in what its content type says that it is written.
+    ///
+    /// # Errors
+    /// The content type or encoding is none that intake reads.
+    pub(crate) fn framed_binding(&self) -> Result<(Option<Encoding>, Binding), Rejection> {
+        let Some(encoding) = self.get("content-type").and_then(framed_encoding) else {
+            let declared = self.get("content-type").map(|_| Encoding::Json);
+            return self.binding().map(|binding| (declared, binding));
+        };
+        self.check_plain()?;
+        Ok((Some(encoding), if self.is_binary() { Binding::Binary } else { Binding::Undeclared }))
+    }
+
+    fn check_plain(&self) -> Result<(), Rejection> {
+        match self.get("content-encoding") {
+            Some(encoding) if !encoding.eq_ignore_ascii_case(b"identity") => {
+                let message = "the value has a content encoding; send it plain and let Kafka compress the batch";
+                Err(Rejection::field(RejectCode::UnsupportedFormat, "content-encoding", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_binary(&self) -> bool {
+        self.iter().any(|(name, _)| attribute_separator(name, "specversion").is_some())
+    }
+}
+
+/// The encoding behind a schema registry's prefix that a content type names, other than JSON.
+fn framed_encoding(content_type: &[u8]) -> Option<Encoding> {
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    match essence.as_slice() {
+        b"application/avro"
+        | b"avro/binary"
+        | b"application/vnd.apache.avro+binary"
+        | b"application/vnd.apache.avro"
+        | b"application/x-avro" => Some(Encoding::Avro),
+        b"application/protobuf"
+        | b"application/x-protobuf"
+        | b"application/vnd.google.protobuf"
+        | b"application/x-google-protobuf" => Some(Encoding::Protobuf),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use usage_types::{Dimension, RejectCode, Rejection, TimeUs, UsageEvent};
 use crate::cloudevents;
 use crate::config::IntakeConfig;
 use crate::field::check_text;
+use crate::framed::schema_id;
 use crate::headers::{Binding, Headers};
 
 /// Bounds on what intake reads.
@@ -46,7 +47,7 @@ pub(crate) struct Site<'s> {
 
 impl Intake {
     /// Reads one record's value, which holds one event: the native JSON, a structured CloudEvent, or (with `ce_…` headers) the data of
-    /// a binary one. The event borrows from `value` wherever JSON needs no unescaping.
+    /// a binary one. One with a schema registry's prefix is read as [`Intake::decode_framed`] does without a writer's schema. The event borrows from `value` wherever JSON needs no unescaping.
     ///
     /// Headers name dimensions that the event itself lacks. A CloudEvent that is mapped and has no time happened at `received_at`;
     /// without that it is refused.
@@ -59,14 +60,21 @@ impl Intake {
         headers: &Headers<'_>,
         received_at: Option<TimeUs>,
     ) -> Result<UsageEvent<'a>, Rejection> {
-        let text = self.text_of(value.unwrap_or_default())?;
-        let site = |named| Site { config: &self.config, named, received_at, is_mapped: Cell::new(false) };
+        let value = value.unwrap_or_default();
+        if schema_id(value).is_some() {
+            return self.decode_framed(value, headers, received_at, None);
+        }
+        let text = self.text_of(value)?;
         if headers.is_empty() {
-            return cloudevents::detect(text, &site(&[]));
+            return cloudevents::detect(text, &self.site(&[], received_at));
         }
         let binding = headers.binding()?;
         let named = self.named(headers)?;
-        read(text, binding, headers, &site(&named))
+        read(text, binding, headers, &self.site(&named, received_at))
+    }
+
+    pub(crate) fn site<'s>(&'s self, named: &'s [(Dimension, &'s str)], received_at: Option<TimeUs>) -> Site<'s> {
+        Site { config: &self.config, named, received_at, is_mapped: Cell::new(false) }
     }
 
     /// The dimensions that headers name.
@@ -91,6 +99,16 @@ impl Intake {
 
     /// The value as text, once its size and encoding are known to be right.
     pub(crate) fn text_of<'a>(&self, value: &'a [u8]) -> Result<&'a str, Rejection> {
+        self.check_size(value)?;
+        if value.first() == Some(&0) {
+            let message = "the value starts with a zero byte, as a schema registry's serializers write it, which is read from Kafka records \
+                           of five bytes and more only; send plain JSON";
+            return Err(Rejection::new(RejectCode::UnsupportedFormat, message));
+        }
+        text(value)
+    }
+
+    pub(crate) fn check_size(&self, value: &[u8]) -> Result<(), Rejection> {
         if value.len() > self.limits.record_bytes_max {
             let message = format!(
                 "{} bytes are more than the {} that one event may have; send events one by one, without prompts or answers",
@@ -99,12 +117,7 @@ impl Intake {
             );
             return Err(Rejection::new(RejectCode::TooLarge, message));
         }
-        if value.first() == Some(&0) {
-            let message =
-                "the value starts with a zero byte, as schema-registry serializers write it; publish plain JSON";
-            return Err(Rejection::new(RejectCode::UnsupportedFormat, message));
-        }
-        text(value)
+        Ok(())
     }
 }
 

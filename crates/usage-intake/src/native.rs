@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 use usage_types::{ComputeNs, Dimension, Dimensions, RejectCode, Rejection, Role, TimeUs, Tokens, UsageEvent};
 
 use crate::field::{Context, Count, Text, Time, given_twice};
-use member::Member;
+pub(crate) use member::Member;
 use values::{CostOf, TagsOf, TokensOf, compute, correction, usage_format};
 pub(crate) use whole::{Given, fill, finish};
 

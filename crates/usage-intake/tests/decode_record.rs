@@ -43,8 +43,8 @@ fn check_refused(case: &str, result: Result<UsageEvent<'_>, Rejection>, code: &s
 
 #[test]
 fn every_bad_event_is_refused_for_its_reason_and_by_its_field() {
-    // Too large is tested below; what a correction's original is only the worker knows.
-    let mut codes = BTreeSet::from(["too_large", "unknown_original"]);
+    // Too large is tested below, schemas in `framed`; what a correction's original is only the worker knows.
+    let mut codes = BTreeSet::from(["too_large", "unknown_original", "unknown_schema", "bad_encoding"]);
     let cases = cases(BAD);
     for (case, value, row) in &cases {
         let code = row["code"].as_str().unwrap();

@@ -30,6 +30,10 @@ pub enum RejectCode {
     UnknownSpecVersion,
     /// A content type or encoding that we do not read.
     UnsupportedFormat,
+    /// Avro or Protobuf whose bytes are not what their schema says.
+    BadEncoding,
+    /// A schema id that the registry does not know, or a schema that is none of usage events.
+    UnknownSchema,
     /// Nothing was used: no tokens, no other measure.
     NoMeasure,
     /// It corrects an event that was not counted, is void already, or is itself a correction.
@@ -38,7 +42,7 @@ pub enum RejectCode {
 
 impl RejectCode {
     /// All codes, in the order of their documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Empty,
         Self::TooLarge,
         Self::BadUtf8,
@@ -51,6 +55,8 @@ impl RejectCode {
         Self::BadTime,
         Self::UnknownSpecVersion,
         Self::UnsupportedFormat,
+        Self::BadEncoding,
+        Self::UnknownSchema,
         Self::NoMeasure,
         Self::UnknownOriginal,
     ];
@@ -71,6 +77,8 @@ impl RejectCode {
             Self::BadTime => "bad_time",
             Self::UnknownSpecVersion => "unknown_spec_version",
             Self::UnsupportedFormat => "unsupported_format",
+            Self::BadEncoding => "bad_encoding",
+            Self::UnknownSchema => "unknown_schema",
             Self::NoMeasure => "no_measure",
             Self::UnknownOriginal => "unknown_original",
         }

@@ -15,6 +15,7 @@ use super::{
     CloudEventMap, DataPath, DataSource, IntakeConfig, LiteLlmMap, MappedCost, MappedMeasure, OtlpMap, replace,
 };
 use crate::field::check_text;
+use crate::framed::Encoding;
 use crate::provider_usage::Format;
 
 /// The largest file, in bytes: 1 MiB, thousands of mappings.
@@ -28,6 +29,7 @@ const TAGS_MAX: usize = UsageEvent::TAGS_MAX - 1;
 struct RawConfig {
     cloudevents: Option<Vec<RawMap>>,
     headers: Option<BTreeMap<String, Text>>,
+    framed: Option<Text>,
     litellm: Option<RawLiteLlm>,
     opentelemetry: Option<RawOtlp>,
 }
@@ -137,6 +139,9 @@ pub(super) fn read(text: &str) -> Result<IntakeConfig, FileError> {
         opentelemetry: otlp(raw.opentelemetry.unwrap_or_default())?,
         ..IntakeConfig::default()
     };
+    if let Some(text) = raw.framed {
+        config.framed = framed(&text)?;
+    }
     let named = headers(raw.headers.unwrap_or_default())?;
     config.headers.splice(0..0, named);
     let maps = raw.cloudevents.unwrap_or_default().into_iter().enumerate();
@@ -287,6 +292,14 @@ fn cost(raw: &RawCost, at: &str) -> Result<MappedCost, FileError> {
             FileError::at(currency.referenced, format!("{at}.currency"), wrong.to_string())
         })?,
         as_tag: None,
+    })
+}
+
+fn framed(text: &Text) -> Result<Encoding, FileError> {
+    Encoding::named(&text.value).ok_or_else(|| {
+        let names = Encoding::ALL.map(Encoding::name).join("`, `");
+        let message = format!("{:?} is no encoding of framed records; write one of `{names}`", text.value);
+        FileError::at(text.referenced, "framed", message)
     })
 }
 

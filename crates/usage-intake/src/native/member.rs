@@ -7,8 +7,8 @@ use serde::de::{Deserializer, Error, Visitor};
 use usage_types::Dimension;
 
 /// The members that are read.
-#[derive(Clone, Copy)]
-pub(super) enum Member {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Member {
     Dimension(Dimension),
     Id,
     Source,
@@ -32,7 +32,7 @@ pub(super) enum Member {
 
 impl Member {
     /// By bytes, not by `str`: the compiler makes a decision tree of it, and this runs twenty times for each event.
-    pub(super) const fn of(name: &[u8]) -> Self {
+    pub(crate) const fn of(name: &[u8]) -> Self {
         match name {
             b"namespace" => Self::Dimension(Dimension::Namespace),
             b"team" => Self::Dimension(Dimension::Team),
@@ -68,7 +68,7 @@ impl Member {
         }
     }
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Dimension(dimension) => dimension.name(),
             Self::Id => "id",
