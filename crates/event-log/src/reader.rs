@@ -26,6 +26,8 @@ use crate::{LogError, Position};
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a lost offset may wait for the watermarks that explain it.
 const WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long librdkafka's own thread may take to note a position; it asks nobody.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Log lines and broker errors taken per poll. They are rare; the bound keeps a storm of them from starving the
 /// records.
 const SIDE_EVENTS_PER_POLL: usize = 8;
@@ -142,6 +144,36 @@ impl EventReader {
             Some(error) if batch.is_empty() => Err(error.clone()),
             _ => Ok(batch),
         }
+    }
+
+    /// Stops delivering a partition's records. What was delivered so far stays delivered; what was fetched is fetched again later.
+    ///
+    /// # Errors
+    /// [`LogError::ClientDead`].
+    pub fn pause(&mut self, partition: i32) -> Result<(), LogError> {
+        self.of_partition(partition, BaseConsumer::pause)
+    }
+
+    /// Goes on with a paused partition at this position.
+    ///
+    /// It is told, since librdkafka does not know: an end that was read counts as a record to it, so it would go on one too far.
+    ///
+    /// # Errors
+    /// [`LogError::ClientDead`].
+    pub fn resume(&mut self, next: Position) -> Result<(), LogError> {
+        let seek = self.queue.consumer().seek(&self.topic, next.partition, Offset::Offset(next.offset), SEEK_TIMEOUT);
+        seek.map_err(|error| LogError::ClientDead { reason: plain(&error) })?;
+        self.of_partition(next.partition, BaseConsumer::resume)
+    }
+
+    fn of_partition(
+        &self,
+        partition: i32,
+        call: impl Fn(&BaseConsumer<ReaderContext>, &TopicPartitionList) -> KafkaResult<()>,
+    ) -> Result<(), LogError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, partition);
+        call(self.queue.consumer(), &list).map_err(|error| LogError::ClientDead { reason: plain(&error) })
     }
 
     /// What each partition holds, as of the last answer to a fetch. Asks nobody and so never waits; partitions that

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use reqwest::Url;
 use serde::Deserialize;
 
 /// Where a server listens unless told otherwise.
@@ -86,6 +87,9 @@ pub struct ServeOptions {
     /// What the names of other formats mean (YAML): CloudEvents, headers, LiteLLM's metadata, OpenTelemetry's attributes
     #[arg(long, env = "OUTLAY_INTAKE", value_name = "FILE")]
     pub intake: Option<PathBuf>,
+    /// Schema registry for records in Avro, Protobuf and JSON with its prefix, like `http://user:password@registry:8081`
+    #[arg(long, env = "OUTLAY_SCHEMA_REGISTRY", value_name = "URL", hide_env_values = true)]
+    pub schema_registry: Option<String>,
     /// Mail server, like `smtp://user:password@mail.example.com:587?tls=required`; without it mails are files in the data folder
     #[arg(long, env = "OUTLAY_SMTP", value_name = "URL", hide_env_values = true)]
     pub smtp: Option<String>,
@@ -158,7 +162,7 @@ impl ServeOptions {
                 $($field: self.$field.or(file.$field),)*
             } };
         }
-        pick!(data kafka log partitions replication http otlp_grpc otlp_http budgets prices intake smtp smtp_ca mail_from commit_interval_ms
+        pick!(data kafka log partitions replication http otlp_grpc otlp_http budgets prices intake schema_registry smtp smtp_ca mail_from commit_interval_ms
               commit_rows
               dedup_hours dedup_ids event_bytes_max sql_memory_mib sql_timeout_s admin_key log_format config)
     }
@@ -198,6 +202,8 @@ pub struct Settings {
     pub prices: Option<PathBuf>,
     /// The intake file.
     pub intake: Option<PathBuf>,
+    /// The schema registry.
+    pub schema_registry: Option<Url>,
     /// The mail server.
     pub smtp: Option<String>,
     /// Its extra root certificate.
@@ -269,6 +275,7 @@ impl Settings {
             budgets: options.budgets,
             prices: options.prices,
             intake: options.intake,
+            schema_registry: options.schema_registry.as_deref().map(registry).transpose()?,
             smtp: options.smtp,
             smtp_ca: options.smtp_ca,
             mail_from: options.mail_from.unwrap_or_else(|| "Outlay <outlay@localhost>".into()),
@@ -286,6 +293,15 @@ impl Settings {
 
 fn check_readable(flag: &str, path: &Path) -> Result<()> {
     std::fs::File::open(path).with_context(|| format!("{flag} {}: cannot read it", path.display())).map(drop)
+}
+
+fn registry(text: &str) -> Result<Url> {
+    // The text is not repeated: it may hold a password.
+    let url = Url::parse(text).context("--schema-registry is no URL; write it like http://registry:8081")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        bail!("--schema-registry has the scheme {:?}; write it like http://registry:8081", url.scheme());
+    }
+    Ok(url)
 }
 
 fn properties(pairs: &[String]) -> Result<BTreeMap<String, String>> {
@@ -325,6 +341,18 @@ mod tests {
         assert_eq!(settings.otlp_grpc, Some(OtlpListen::At("127.0.0.1:0".parse().unwrap())));
         assert_eq!(settings.otlp_http, Some(OtlpListen::Off));
         assert!("4317".parse::<OtlpListen>().unwrap_err().contains("127.0.0.1:4317"));
+    }
+
+    #[test]
+    fn a_schema_registry_is_at_a_url_of_http() {
+        let at = |url: &str| {
+            let options: ServeOptions = serde_saphyr::from_str(&format!("schema-registry: {url}\n")).unwrap();
+            Settings::from_options(options).map(|settings| settings.schema_registry.unwrap().to_string())
+        };
+        assert_eq!(at("http://u:p@registry:8081").unwrap(), "http://u:p@registry:8081/");
+        for wrong in ["registry", "registry:8081", "file:///etc/passwd", "http://"] {
+            assert!(format!("{:#}", at(wrong).unwrap_err()).contains("http://registry:8081"), "{wrong}");
+        }
     }
 
     #[test]

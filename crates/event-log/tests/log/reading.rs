@@ -212,3 +212,25 @@ fn a_missing_topic_or_partition_or_broker_is_told_when_opening() {
     let error = open(&config_with(&[("none.such.property", "1")]), "two", &[]).unwrap_err();
     assert!(matches!(&error, LogError::Config { reason } if reason.contains("none.such.property")), "{error}");
 }
+
+#[test]
+fn a_paused_partition_goes_on_where_it_is_told_and_others_meanwhile() {
+    create_topic("paused", 2, &[]);
+    fill("paused", 2, 1000);
+    let mut reader = EventReader::open(&config(), "paused", &[]).unwrap();
+    // To the end, so that both ends were read, and to the middle: what was fetched beyond is fetched again.
+    let mut read_all = read(&mut reader, 2000);
+    assert!(reader.poll_batch(10, Duration::from_millis(300)).unwrap().is_empty());
+    reader.pause(1).unwrap();
+    fill("paused", 2, 500);
+    let more = read(&mut reader, 500);
+    assert_eq!(of_partition(&more, 1), []);
+    assert!(reader.poll_batch(10, Duration::from_millis(300)).unwrap().is_empty());
+    reader.resume(at(1, 1000)).unwrap();
+    read_all.extend(more);
+    read_all.extend(read(&mut reader, 500));
+    for partition in [0, 1] {
+        let offsets: Vec<i64> = of_partition(&read_all, partition).into_iter().map(|(offset, _)| offset).collect();
+        assert_eq!(offsets, (0..1500).collect::<Vec<_>>(), "partition {partition}");
+    }
+}

@@ -3,7 +3,6 @@
 //! One thread runs it. Decoding happens outside the lock; the lock is held for one batch at a time, so that `/v1/check` never
 //! waits long.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,16 +10,17 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use event_log::{Batch, EventReader, Position, RecordView, topics};
-use usage_intake::{DeadLetter, Headers, Intake, RecordParts};
-use usage_lake::{REJECTED_VALUE_BYTES_MAX, RejectedRow};
+use event_log::{EventReader, Position};
+use usage_intake::Intake;
 use usage_types::{EventPosition, Rejection, TimeUs, UsageEvent, canonical_key};
 
 use super::Shared;
 use super::commit::Work;
-use super::counted::{Decoded, Forward, Refused};
+use super::counted::{Decoded, Forward};
 use super::publish::EffectsPublisher;
+use super::record::Record;
 use super::restate::{self, Restater, Unknown};
+use super::schemas::Schemas;
 
 /// Records taken at once: enough to apply in groups, few enough that they stay in the cache, and the lock is held for less than a
 /// millisecond.
@@ -49,6 +49,8 @@ pub struct Ingest {
     effects: EffectsPublisher,
     handed: SyncSender<Work>,
     intake: Arc<Intake>,
+    /// Those of the registry, where there is one.
+    schemas: Option<Schemas>,
     restater: Restater,
     /// Where the log ended at start: decisions wait until it has been read up to there.
     catch_up: BTreeMap<i32, i64>,
@@ -64,7 +66,7 @@ impl Ingest {
     pub fn new(
         shared: Arc<Shared>,
         reader: EventReader,
-        intake: Arc<Intake>,
+        (intake, schemas): (Arc<Intake>, Option<Schemas>),
         effects: EffectsPublisher,
         handed: SyncSender<Work>,
         restater: Restater,
@@ -77,6 +79,7 @@ impl Ingest {
             effects,
             handed,
             intake,
+            schemas,
             restater,
             catch_up,
             reached: BTreeMap::new(),
@@ -105,37 +108,34 @@ impl Ingest {
     }
 
     fn turn(&mut self) -> Result<()> {
+        self.release()?;
         let batch = self.reader.poll_batch(BATCH_RECORDS, POLL).context("cannot go on reading usage.events")?;
         if !batch.is_empty() {
-            let decoded: Vec<Decoded<'_>> = batch.iter().map(|record| decode(&record, &self.intake)).collect();
-            for record in &decoded {
-                self.reached.insert(record.position.partition, record.position.append_time);
-                if let Err(refused) = &record.outcome {
-                    self.shared.metrics.count_rejected(refused.row.rejection.code);
-                }
-            }
-            let applied = if restate::is_needed(&decoded) {
-                let Some(known) = self.restater.look_up(&self.shared, &decoded)? else { return Ok(()) };
-                let is_behind = is_behind(&self.shared);
-                let settle = |position: EventPosition, event: &UsageEvent<'_>, rejection: Rejection, may_come: bool| {
-                    let unknown = settle_at(&batch, position, event, rejection, (may_come, is_behind));
-                    if let Unknown::Refused(refused) = &unknown {
-                        self.shared.metrics.count_rejected(refused.row.rejection.code);
-                    }
-                    unknown
-                };
-                self.shared.counted.lock().apply_restating(decoded, known, &settle)?
-            } else {
-                self.shared.counted.lock().apply(decoded)?
+            let records = batch.iter().map(|record| Record::from(&record));
+            let records = match &mut self.schemas {
+                Some(schemas) => schemas.admit(records),
+                None => records.collect(),
             };
-            let metrics = &self.shared.metrics;
-            metrics.count_events("accepted", applied.accepted);
-            metrics.count_events("duplicate", applied.duplicate);
-            metrics.count_events("too_late", applied.too_late);
-            metrics.count_events("rejected", applied.rejected);
-            metrics.unpriced.inc_by(applied.unpriced);
+            let counting = Counting { shared: &self.shared, intake: &self.intake, schemas: self.schemas.as_ref() };
+            counting.count(&records, &mut self.reached, &mut self.restater)?;
+        }
+        for partition in self.schemas.as_mut().map(Schemas::take_unpaused).unwrap_or_default() {
+            self.reader.pause(partition).context("cannot hold usage.events back")?;
         }
         self.hand_over_if_due(false)
+    }
+
+    /// Counts what waited for a schema that has come.
+    fn release(&mut self) -> Result<()> {
+        while let Some(released) = self.schemas.as_mut().and_then(Schemas::release) {
+            let records: Vec<Record<'_>> = released.records.iter().map(Record::from).collect();
+            let counting = Counting { shared: &self.shared, intake: &self.intake, schemas: self.schemas.as_ref() };
+            counting.count(&records, &mut self.reached, &mut self.restater)?;
+            if let Some(next) = released.next {
+                self.reader.resume(next).context("cannot go on reading usage.events")?;
+            }
+        }
+        Ok(())
     }
 
     fn tail_is_full(&self) -> bool {
@@ -171,7 +171,9 @@ impl Ingest {
         if self.shared.caught_up.load(Ordering::Relaxed) {
             return true;
         }
-        for end in self.reader.ends() {
+        // The end of a partition that waits is reported again once it is read on.
+        let is_held = |partition| self.schemas.as_ref().is_some_and(|schemas| schemas.holds(partition));
+        for end in self.reader.ends().iter().filter(|end| !is_held(end.partition)) {
             self.catch_up.remove(&end.partition);
         }
         let counted = self.shared.counted.lock();
@@ -242,25 +244,49 @@ impl Ingest {
     }
 }
 
-/// A record as an event with an id, or as a dead letter.
-fn decode<'a>(record: &RecordView<'a>, intake: &Intake) -> Decoded<'a> {
-    let position = EventPosition {
-        partition: record.partition,
-        offset: record.offset,
-        append_time: TimeUs::from_millis(record.append_time_ms),
-    };
-    let pairs = header_pairs(record);
-    let headers = Headers::new(&pairs);
-    let outcome = match intake.decode_record(record.value, &headers, Some(position.append_time)) {
-        Ok(mut event) => {
-            if event.id.is_none() {
-                event.id = Some(Cow::Owned(format!("{}/{}/{}", topics::USAGE_EVENTS, record.partition, record.offset)));
+/// What turns records into what is counted.
+struct Counting<'c> {
+    shared: &'c Shared,
+    intake: &'c Intake,
+    schemas: Option<&'c Schemas>,
+}
+
+impl Counting<'_> {
+    fn count(
+        &self,
+        records: &[Record<'_>],
+        reached: &mut BTreeMap<i32, TimeUs>,
+        restater: &mut Restater,
+    ) -> Result<()> {
+        let Self { shared, intake, schemas } = self;
+        let decoded: Vec<Decoded<'_>> = records.iter().map(|record| record.decode(intake, *schemas)).collect();
+        for record in &decoded {
+            reached.insert(record.position.partition, record.position.append_time);
+            if let Err(refused) = &record.outcome {
+                shared.metrics.count_rejected(refused.row.rejection.code);
             }
-            Ok(event)
         }
-        Err(rejection) => Err(Box::new(refused(record, position, headers, rejection))),
-    };
-    Decoded { position, outcome }
+        let applied = if restate::is_needed(&decoded) {
+            let Some(known) = restater.look_up(shared, &decoded)? else { return Ok(()) };
+            let is_behind = is_behind(shared);
+            let settle = |position: EventPosition, event: &UsageEvent<'_>, rejection: Rejection, may_come: bool| {
+                let unknown = settle_at(records, position, event, rejection, (may_come, is_behind));
+                if let Unknown::Refused(refused) = &unknown {
+                    shared.metrics.count_rejected(refused.row.rejection.code);
+                }
+                unknown
+            };
+            shared.counted.lock().apply_restating(decoded, known, &settle)?
+        } else {
+            shared.counted.lock().apply(decoded)?
+        };
+        shared.metrics.count_events("accepted", applied.accepted);
+        shared.metrics.count_events("duplicate", applied.duplicate);
+        shared.metrics.count_events("too_late", applied.too_late);
+        shared.metrics.count_events("rejected", applied.rejected);
+        shared.metrics.unpriced.inc_by(applied.unpriced);
+        Ok(())
+    }
 }
 
 /// Whether a partition may hold older events that were not read yet.
@@ -272,43 +298,20 @@ fn is_behind(shared: &Shared) -> bool {
 /// A correction that cannot be applied. One whose original may come still is published again at least once, and for as long as the log is
 /// not read to its present.
 fn settle_at(
-    batch: &Batch<'_>,
+    records: &[Record<'_>],
     position: EventPosition,
     event: &UsageEvent<'_>,
     rejection: Rejection,
     (may_come, is_behind): (bool, bool),
 ) -> Unknown {
-    let is_it = |record: &RecordView<'_>| (record.partition, record.offset) == (position.partition, position.offset);
-    let record = batch.iter().find(is_it).expect("it was decoded from this batch");
-    let pairs = header_pairs(&record);
-    let hops = pairs.iter().find(|(name, _)| *name == FORWARDED_HEADER).map(|(_, value)| *value);
+    let place = |position: &EventPosition| (position.partition, position.offset);
+    let is_it = |record: &&Record<'_>| place(&record.position) == place(&position);
+    let record = records.iter().find(is_it).expect("it was decoded from these");
+    let hops = record.headers.iter().find(|(name, _)| *name == FORWARDED_HEADER).map(|(_, value)| *value);
     let hops = hops.and_then(|value| std::str::from_utf8(value).ok()?.parse::<u32>().ok()).unwrap_or(0);
     if may_come && (hops == 0 || (is_behind && hops < FORWARDS_MAX)) {
         let (key, value) = (canonical_key(event), usage_intake::encode(event));
         return Unknown::Forward(Forward { key, value, hops: hops + 1 });
     }
-    Unknown::Refused(Box::new(refused(&record, position, Headers::new(&pairs), rejection)))
-}
-
-/// The headers that are text by name.
-fn header_pairs<'a>(record: &RecordView<'a>) -> Vec<(&'a str, &'a [u8])> {
-    if record.headers.is_empty() {
-        return Vec::new();
-    }
-    record.headers.iter().filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value?))).collect()
-}
-
-fn refused(record: &RecordView<'_>, position: EventPosition, headers: Headers<'_>, rejection: Rejection) -> Refused {
-    let parts = RecordParts {
-        topic: topics::USAGE_EVENTS,
-        partition: record.partition,
-        offset: record.offset,
-        append_time: position.append_time,
-        key: record.key,
-        value: record.value,
-        headers,
-    };
-    let letter = DeadLetter::new(&parts, &rejection);
-    let shown = |bytes: Option<&[u8]>| bytes.map(|bytes| bytes[..bytes.len().min(REJECTED_VALUE_BYTES_MAX)].to_vec());
-    Refused { letter, row: RejectedRow { position, rejection, key: shown(record.key), value: shown(record.value) } }
+    Unknown::Refused(Box::new(record.refused(rejection)))
 }

@@ -54,6 +54,9 @@ pub struct Metrics {
     /// Budgets in force.
     pub budgets: Count,
     budget_reloads: Family<Kind, Counter>,
+    schema_fetches: Family<Kind, Counter>,
+    /// Partitions that wait for the schema registry.
+    pub partitions_held: Count,
     /// Commits to the lake.
     pub commits: Counter,
     /// Commits that failed and were tried again.
@@ -131,6 +134,8 @@ impl Metrics {
             dedup_bytes: gauge!("dedup_bytes", "Memory of remembered event ids"),
             budgets: gauge!("budgets", "Budgets in force"),
             budget_reloads: family!(Counter, "budget_reloads", "Readings of the budgets file by result"),
+            schema_fetches: family!(Counter, "schema_fetches", "Questions to the schema registry by result"),
+            partitions_held: gauge!("partitions_held", "Partitions that wait for the schema registry"),
             commits: counter!("lake_commits", "Commits to the lake"),
             commit_failures: counter!("lake_commit_failures", "Commits to the lake that failed and were tried again"),
             commit_duration: seconds!(durations(), "lake_commit_duration", "How long a commit to the lake takes"),
@@ -155,6 +160,7 @@ impl Metrics {
         zero(&self.rejected, &RejectCode::ALL.map(RejectCode::name));
         zero(&self.decisions, &["blocked", "allowed"]);
         zero(&self.budget_reloads, &["ok", "refused"]);
+        zero(&self.schema_fetches, &["found", "unknown", "failed"]);
         zero(&self.queries, &["ok", "error"]);
     }
 
@@ -183,6 +189,11 @@ impl Metrics {
     /// Counts one reading of the budgets file.
     pub fn count_budget_reload(&self, ok: bool) {
         self.budget_reloads.get_or_create(&Kind { kind: if ok { "ok" } else { "refused" } }).inc();
+    }
+
+    /// Counts one question to the schema registry: `found`, `unknown`, `failed`.
+    pub fn count_schema(&self, result: &'static str) {
+        self.schema_fetches.get_or_create(&Kind { kind: result }).inc();
     }
 
     /// Counts one query and how long it took.

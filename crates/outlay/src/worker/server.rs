@@ -31,6 +31,7 @@ use super::ingest::Ingest;
 use super::mail::Mail;
 use super::publish::EffectsPublisher;
 use super::restate::Restater;
+use super::schemas::Schemas;
 use super::shared::Shared;
 use super::{budgets, otlp, recover};
 use crate::options::{LogChoice, Settings};
@@ -331,10 +332,12 @@ fn spawn_ingest(
 ) -> Result<JoinHandle<()>> {
     let effects = EffectsPublisher::open(shared, Handle::current())?;
     let restater = Restater::new(Handle::current(), hash_keys()?);
+    let registry = shared.settings.schema_registry.clone();
+    let schemas = registry.map(|url| Schemas::new(url, Arc::clone(shared), Handle::current())).transpose()?;
     let shared = Arc::clone(shared);
     let run = move || {
         let _panics = EndOnPanic(Arc::clone(&shared), "the ingest thread");
-        let ingest = Ingest::new(Arc::clone(&shared), reader, intake, effects, work, restater, ends);
+        let ingest = Ingest::new(Arc::clone(&shared), reader, (intake, schemas), effects, work, restater, ends);
         if let Err(error) = ingest.run() {
             end(&shared, "the ingest thread", &error);
         }

@@ -1,6 +1,6 @@
 //! What the threads and tasks of a server share: the one lock, the latest decisions for followers, figures, and what is wrong at present.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -60,10 +60,20 @@ struct State {
     alerts: VecDeque<Alert>,
     rate: VecDeque<(Instant, u64)>,
     log_trouble: Option<(Instant, String)>,
+    /// By the id of the schema that is asked for.
+    registry_problems: BTreeMap<u32, String>,
     budgets_problem: Option<String>,
     commit_problem: Option<String>,
     committed_at: Option<TimeUs>,
     ended: Option<String>,
+}
+
+impl State {
+    fn registry_problem(&self) -> Option<String> {
+        let (id, problem) = self.registry_problems.first_key_value()?;
+        let partitions = "the partitions with records of it wait";
+        Some(format!("the schema registry does not give schema {id}, so {partitions}: {problem}"))
+    }
 }
 
 impl Shared {
@@ -164,6 +174,15 @@ impl Shared {
         self.state.lock().log_trouble = Some((at, trouble.to_owned()));
     }
 
+    /// Notes that the schema registry does not give a schema, or gave it.
+    pub fn note_schema(&self, id: u32, problem: Option<String>) {
+        let problems = &mut self.state.lock().registry_problems;
+        match problem {
+            Some(problem) => drop(problems.insert(id, problem)),
+            None => drop(problems.remove(&id)),
+        }
+    }
+
     /// Notes that the budgets file is refused, or accepted again.
     pub fn budgets_problem(&self, problem: Option<String>) {
         self.state.lock().budgets_problem = problem;
@@ -193,17 +212,21 @@ impl Shared {
         self.state.lock().ended.clone()
     }
 
-    /// The log's, the lake's, the budgets' and the mails' present problem.
-    pub fn problems(&self) -> [(&'static str, Option<String>); 4] {
+    /// The present problem of the log, the lake, the budgets, the mails and, where there is one, the schema registry.
+    pub fn problems(&self) -> Vec<(&'static str, Option<String>)> {
         let state = self.state.lock();
         let log =
             state.log_trouble.as_ref().filter(|(at, _)| at.elapsed() < TROUBLE_FADES).map(|(_, what)| what.clone());
-        [
+        let mut problems = vec![
             ("log", state.ended.clone().or(log)),
             ("lake", state.commit_problem.clone()),
             ("budgets", state.budgets_problem.clone()),
             ("mail", self.mail.outbox().server_error()),
-        ]
+        ];
+        if self.settings.schema_registry.is_some() {
+            problems.push(("schema registry", state.registry_problem()));
+        }
+        problems
     }
 
     /// Whether decisions can be relied on.
@@ -216,6 +239,9 @@ impl Shared {
         }
         if self.stopping.load(Ordering::Relaxed) {
             return Err("stopping".to_owned());
+        }
+        if let Some(problem) = self.state.lock().registry_problem() {
+            return Err(problem);
         }
         if !self.caught_up.load(Ordering::Relaxed) {
             return Err(format!("catching up with the log: {} events behind", self.lag().0));

@@ -10,6 +10,7 @@ pub mod events;
 #[path = "../../../../tests/free_port.rs"]
 mod free_port;
 pub mod kafka;
+pub mod registry;
 pub mod server;
 pub mod smtp;
 pub mod sse;

@@ -46,6 +46,12 @@ impl Bench {
         std::fs::write(self.folder.join(file), text).unwrap();
     }
 
+    /// Puts a published schema beside the snippet.
+    #[track_caller]
+    pub fn copy_schema(&self, file: &str) {
+        std::fs::copy(repository("schemas").join(file), self.folder.join(file)).unwrap();
+    }
+
     /// Runs a snippet to its end with further variables; it must be a success. What it said.
     #[track_caller]
     pub fn run(&self, name: &str, variables: &[(&str, &str)]) -> String {

@@ -91,6 +91,21 @@ fn python_over_kafka() {
 }
 
 #[test]
+fn python_over_kafka_in_avro() {
+    let bench = Bench::new();
+    bench.copy_schema("usage-event.v1.avsc");
+    counts_once_at(&bench, "python-kafka-avro", &[], 1);
+}
+
+#[test]
+fn python_over_kafka_in_protobuf() {
+    let bench = Bench::new();
+    bench.copy_schema("usage-event.v1.proto");
+    bench.run("python-protoc", &[]);
+    counts_once_at(&bench, "python-kafka-protobuf", &[], 1);
+}
+
+#[test]
 fn node_over_http() {
     counts_once("node-http");
 }
