@@ -291,30 +291,29 @@ impl Counted {
     fn append(&mut self, inputs: &[Input<'_>]) -> Result<Applied, LakeError> {
         let mut applied = Applied::default();
         let Tail { rows, too_late, ranges, .. } = &mut self.tail;
-        let (kind, corrects, reverses) = (RowKind::Usage, None, None);
         for ((input, disposition), unpriced) in inputs.iter().zip(&self.dispositions).zip(&self.unpriced) {
             let (event, position, cost) = (input.event, input.position, input.cost);
-            let unpriced_reason = unpriced.map(UnpricedReason::code);
             let Some(range) = ranges.get_mut(&position.partition) else { continue };
-            let id = event.id.as_deref().unwrap_or_default();
+            // As it stands in `too_late`.
+            let row = RowRef {
+                event,
+                time: event.time,
+                cost,
+                unpriced_reason: unpriced.map(UnpricedReason::code),
+                position,
+                late: true,
+                clamped: false,
+                id: event.id.as_deref().unwrap_or_default(),
+                kind: RowKind::Usage,
+                corrects: None,
+                reverses: None,
+            };
             match *disposition {
                 Disposition::Accepted { time, late, clamped } => {
                     range.accepted += 1;
                     applied.accepted += 1;
                     applied.unpriced += u64::from(self.seen.note_cost(event, cost));
-                    rows.push(RowRef {
-                        event,
-                        time,
-                        cost,
-                        unpriced_reason,
-                        position,
-                        late,
-                        clamped,
-                        id,
-                        kind,
-                        corrects,
-                        reverses,
-                    })?;
+                    rows.push(RowRef { time, late, clamped, ..row })?;
                 }
                 // Only a correction has no original, and none comes this way.
                 Disposition::Duplicate | Disposition::NoOriginal => {
@@ -324,21 +323,7 @@ impl Counted {
                 Disposition::TooLate => {
                     range.too_late += 1;
                     applied.too_late += 1;
-                    let time = event.time;
-                    let (late, clamped) = (true, false);
-                    too_late.push(RowRef {
-                        event,
-                        time,
-                        cost,
-                        unpriced_reason,
-                        position,
-                        late,
-                        clamped,
-                        id,
-                        kind,
-                        corrects,
-                        reverses,
-                    })?;
+                    too_late.push(row)?;
                 }
             }
         }
