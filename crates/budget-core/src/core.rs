@@ -1,193 +1,26 @@
 //! The state machine.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use smallvec::SmallVec;
-use usage_types::{
-    Alert, BudgetSet, ComputeNs, Cost, Currency, Decision, Dimension, DimensionSet, Dimensions, EventPosition, Every,
-    Pico, Role, Scope, TimeUs, Tokens, UsageEvent, WindowSpec,
-};
+use usage_types::{Alert, BudgetSet, Decision, Dimensions, Role, Scope, TimeUs};
 
 use crate::alert::Alerts;
-use crate::balance::{Flags, Usage};
+use crate::balance::Flags;
 use crate::budgets::{Budgets, HistoryRequest, Since};
+use crate::config::CoreConfig;
 use crate::decide::{Decisions, Keys};
 use crate::dedup::{Dedup, Fingerprint};
 use crate::fold::{BATCH, Fold};
+use crate::input::{Disposition, Input, Restates, RestoredRow, fold, row_fold, seconds, taken_back};
 use crate::ledger::Ledger;
+use crate::output::{CoreStats, Effects};
 use crate::view::{self, BalanceFilter, BalancePage, Check, Cursor};
 use crate::window::window_at;
 
 /// Balances and tables of ids that one call of [`Core::evict`] frees: about a millisecond.
 const EVICTED_BALANCES_MAX: usize = 4096;
 const SWEPT_SHARDS_MAX: usize = 4;
-
-/// What balances are kept for without any budget: of one set of dimensions over some kinds of window.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tracked {
-    /// The dimensions; an event that lacks one of them is not counted here.
-    pub dimensions: DimensionSet,
-    /// The kinds of window.
-    pub windows: Vec<WindowSpec>,
-}
-
-/// Settings.
-#[derive(Debug, Clone)]
-pub struct CoreConfig {
-    /// What balances are kept for without any budget.
-    pub tracked: Vec<Tracked>,
-    /// How long an id is remembered, and how old an event may be, both by the log's append time.
-    pub dedup_horizon: Duration,
-    /// The most ids that are remembered; beyond it the oldest are forgotten early, and counted.
-    pub dedup_ids_max: usize,
-    /// How far after its append time an event's time may lie before it is set to that, in microseconds.
-    pub future_tolerance_us: i64,
-    /// How long after the end of its UTC hour an event is not yet late, in microseconds.
-    pub late_grace_us: i64,
-    /// Keys of the hashes of senders' texts; from the system's randomness, new in each process.
-    pub hash_key: [u64; 2],
-}
-
-impl Default for CoreConfig {
-    /// Namespace; namespace and team; namespace, team and repository; each over hour, day and month in UTC. 24 hours.
-    fn default() -> Self {
-        let windows: Vec<WindowSpec> =
-            [Every::Hour, Every::Day, Every::Month].map(|every| WindowSpec { every, zone: chrono_tz::UTC }).into();
-        let path = [Dimension::Namespace, Dimension::Team, Dimension::Repository];
-        Self {
-            tracked: (1..=path.len())
-                .map(|len| Tracked { dimensions: DimensionSet::of(&path[..len]), windows: windows.clone() })
-                .collect(),
-            dedup_horizon: Duration::from_secs(24 * 60 * 60),
-            dedup_ids_max: 100_000_000,
-            future_tolerance_us: 5 * TimeUs::MINUTE,
-            late_grace_us: 5 * TimeUs::MINUTE,
-            hash_key: [0x6F75_746C_6179_2D31, 0x636F_7265_2D6B_6579],
-        }
-    }
-}
-
-/// An event from the log.
-#[derive(Debug, Clone, Copy)]
-pub struct Input<'a> {
-    /// The event. Its id should be there; one without is taken as identified by its partition and offset.
-    pub event: &'a UsageEvent<'a>,
-    /// What it cost; `None` where that is not known.
-    pub cost: Option<Cost>,
-    /// Where it stands in the log.
-    pub position: EventPosition,
-    /// What it corrects, where it amends or voids; the shell looks that up. Ignored for other events.
-    pub restates: Option<&'a Restates<'a>>,
-}
-
-/// What a correction finds: the event that it names, as it stands.
-#[derive(Debug, Clone, Copy)]
-pub struct Restates<'a> {
-    /// The effective time of that event, at which its corrections count too: its windows are restated.
-    pub time: TimeUs,
-    /// The row that counts for it now: its own or that of its last amendment. `None` where it is void, and can be amended still.
-    pub counts: Option<RestoredRow<'a>>,
-}
-
-/// A row that was accepted before, from the lake.
-#[derive(Debug, Clone, Copy)]
-pub struct RestoredRow<'a> {
-    /// The event's id.
-    pub id: &'a str,
-    /// Who emitted it.
-    pub source: &'a str,
-    /// The effective time.
-    pub time: TimeUs,
-    /// When the log took it.
-    pub append_time: TimeUs,
-    /// Who and what.
-    pub dimensions: &'a Dimensions<'a>,
-    /// Tokens by class.
-    pub tokens: Tokens,
-    /// Requests.
-    pub requests: u64,
-    /// Tool calls.
-    pub tool_calls: u64,
-    /// Images that a model made.
-    pub images: u64,
-    /// Compute time.
-    pub compute: ComputeNs,
-    /// What it cost.
-    pub cost: Option<(Pico, Currency)>,
-    /// Whether it takes back all of this instead of adding it. The amounts are those of the row that it takes back.
-    pub reversal: bool,
-}
-
-/// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disposition {
-    /// It is counted.
-    Accepted {
-        /// Its effective time: its own, or the append time where it was clamped.
-        time: TimeUs,
-        /// It came after the end of its UTC hour and the grace.
-        late: bool,
-        /// Its own time lay too far in the future.
-        clamped: bool,
-    },
-    /// Its id was counted already.
-    Duplicate,
-    /// It corrects an event that is not there, or voids one that is void. It is not counted, and its id not remembered.
-    NoOriginal,
-    /// It is older than the horizon, so whether it is a duplicate cannot be told. It is not counted.
-    TooLate,
-}
-
-/// What to publish: each sorted by key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Effects {
-    /// Decisions.
-    pub decisions: Vec<Decision>,
-    /// Alerts.
-    pub alerts: Vec<Alert>,
-}
-
-impl Effects {
-    /// Whether there is nothing to publish.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.decisions.is_empty() && self.alerts.is_empty()
-    }
-}
-
-/// Figures for metrics.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CoreStats {
-    /// Live balances.
-    pub balances: usize,
-    /// Scopes that have one.
-    pub scopes: usize,
-    /// Distinct values in them.
-    pub symbols: usize,
-    /// Ids that are remembered.
-    pub dedup_ids: usize,
-    /// Ids that were forgotten before the horizon, because there were too many.
-    pub dedup_ids_dropped: u64,
-    /// Budgets in force.
-    pub budgets: usize,
-    /// Of these, how many wait for their history.
-    pub budgets_warming: usize,
-    /// Keys with a decision.
-    pub decisions: usize,
-    /// Of these, how many are blocked.
-    pub blocked: usize,
-    /// Ids of alerts that are remembered.
-    pub alerts: usize,
-    /// Additions that did not fit: the balance stands at the end of its range.
-    pub saturated: u64,
-    /// Contributions to windows that had ended for good, or that were not known from their start.
-    pub outside: u64,
-    /// Memory of balances, scopes, symbols and their indexes, in bytes.
-    pub balances_bytes: usize,
-    /// Memory of remembered ids, in bytes.
-    pub dedup_bytes: usize,
-}
 
 /// The state machine. The order of calls at start: [`Core::new`], [`Core::evict`] with the append time that every partition had reached,
 /// [`Core::set_budgets`], [`Core::load_decisions`] and [`Core::load_alerts`], [`Core::restore`] for every row with a
@@ -513,53 +346,4 @@ impl Core {
             dedup_bytes: self.dedup.allocated_bytes(),
         }
     }
-}
-
-fn fold<'a>(input: &Input<'a>, time: TimeUs) -> Fold<'a> {
-    let event = input.event;
-    Fold {
-        time,
-        dimensions: &event.dimensions,
-        usage: Usage {
-            reversal: false,
-            tokens: &event.tokens,
-            requests: event.requests,
-            tool_calls: event.tool_calls,
-            images: event.images,
-            compute: event.compute,
-            cost: input.cost.map(|cost| (cost.amount, cost.currency)),
-            append_s: seconds(input.position.append_time),
-        },
-    }
-}
-
-/// What a correction takes back, as of the correction's own append time.
-fn taken_back<'a>(input: &Input<'a>, restates: &'a Restates<'a>) -> Option<Fold<'a>> {
-    let counts = restates.counts.as_ref()?;
-    let mut fold = row_fold(counts);
-    (fold.time, fold.usage.reversal) = (restates.time, true);
-    fold.usage.append_s = seconds(input.position.append_time);
-    Some(fold)
-}
-
-fn row_fold<'a>(row: &'a RestoredRow<'_>) -> Fold<'a> {
-    Fold {
-        time: row.time,
-        dimensions: row.dimensions,
-        usage: Usage {
-            reversal: row.reversal,
-            tokens: &row.tokens,
-            requests: row.requests,
-            tool_calls: row.tool_calls,
-            images: row.images,
-            compute: row.compute,
-            cost: row.cost,
-            append_s: seconds(row.append_time),
-        },
-    }
-}
-
-/// Whole seconds since the epoch, at the ends of the range where it would not fit.
-fn seconds(time: TimeUs) -> u32 {
-    u32::try_from(time.0.div_euclid(TimeUs::SECOND).max(0)).unwrap_or(u32::MAX)
 }

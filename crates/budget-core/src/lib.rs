@@ -10,24 +10,31 @@
 //!
 //! The map: [`window`] calendar windows, `slab` and `intern` the containers, `dedup` ids that were seen, `balance` the sums,
 //! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `decide` and `alert` what follows from the balances, `view`
-//! how they are read, `core` all of it together.
+//! how they are read, `config`, `input` and `output` what
+//! goes in and comes out, `core` all of it together.
 
 mod alert;
 mod balance;
 mod budgets;
+mod config;
 mod core;
 mod decide;
 mod dedup;
 mod fold;
+mod input;
 mod intern;
 mod ledger;
+mod output;
 mod slab;
 mod tracker;
 mod view;
 pub mod window;
 
 pub use crate::budgets::HistoryRequest;
-pub use crate::core::{Core, CoreConfig, CoreStats, Disposition, Effects, Input, Restates, RestoredRow, Tracked};
+pub use crate::config::{CoreConfig, Tracked};
+pub use crate::core::Core;
+pub use crate::input::{Disposition, Input, Restates, RestoredRow};
+pub use crate::output::{CoreStats, Effects};
 pub use crate::view::{
     BalanceFilter, BalancePage, BalanceView, BudgetStanding, Check, Cursor, Kind, KindFilter, Standing, StandingState,
 };
