@@ -35,6 +35,7 @@ fn budget(id: &str, per: &[Dimension], every: Every, zone: chrono_tz::Tz) -> (Ar
         window: WindowSpec { every, zone },
         limits: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) }.into(),
         special: SpecialLimits::default(),
+        overcommit: false,
         mode: Mode::Hard,
         alerts: AlertRule::default(),
         http_status: 403,

@@ -87,6 +87,7 @@ fn worst(balances: usize) {
         window: WindowSpec { every: Every::Day, zone: chrono_tz::UTC },
         limits: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) }.into(),
         special: SpecialLimits::default(),
+        overcommit: false,
         mode: Mode::Hard,
         alerts: AlertRule::default(),
         http_status: 403,

@@ -160,6 +160,8 @@ pub struct Budget {
     pub limits: Limits,
     /// Who has other limits.
     pub special: SpecialLimits,
+    /// Whether it may promise more than the budgets above it have.
+    pub overcommit: bool,
     /// What happens when one is reached.
     pub mode: Mode,
     /// When to alert, and whom.

@@ -41,26 +41,85 @@ impl BudgetSet {
     /// # Errors
     /// The first thing that is wrong, with its line, column and field. Nothing of the file is to be used then.
     pub fn from_yaml(text: &str) -> Result<Self, BudgetError> {
-        if text.len() > FILE_BYTES_MAX {
-            let message = format!("{} bytes are more than the {FILE_BYTES_MAX} of a budgets file", text.len());
-            return Err(BudgetError { line: 0, column: 0, field: String::new(), message });
-        }
-        let mut set = Self::default();
-        let Some(root) = tree::parse(text)? else { return Ok(set) };
-        let file = Field { node: &root, path: String::new() }.members(&["budgets"], "`budgets:` and a list")?;
-        let Some(list) = file.get("budgets") else { return Ok(set) };
-        let (mut lines, mut promises) = (std::collections::HashMap::new(), Vec::new());
-        for field in list.list("a list of budgets, each starting with `- id: NAME`")? {
-            let (id, budget) = budget(&field, &mut promises)?;
-            let line = id.node.place.line();
-            if let Some(first) = lines.insert(Arc::clone(&budget.id), line) {
-                return Err(id.error(format!("the id `{}` is already used in line {first}; choose another", budget.id)));
-            }
-            set.budgets.insert(Arc::clone(&budget.id), budget);
-        }
+        bytes_within(text, FILE_BYTES_MAX)?;
+        Self::parse(text)
+    }
+
+    /// Reads what [`BudgetSet::canonical`] wrote: defaults that are written out may make it longer than a file of people.
+    ///
+    /// # Errors
+    /// As [`BudgetSet::from_yaml`].
+    pub fn from_canonical(text: &str) -> Result<Self, BudgetError> {
+        bytes_within(text, Self::CANONICAL_BYTES_MAX)?;
+        Self::parse(text)
+    }
+
+    fn parse(text: &str) -> Result<Self, BudgetError> {
+        let Some(root) = tree::parse(text)? else { return Ok(Self::default()) };
+        let mut promises = Vec::new();
+        let set = budgets(&root, &mut promises)?;
         promise::check(&promises)?;
         Ok(set)
     }
+
+    /// The set with this budget, as one element of a file's list, in the place of that with the same id, if there is one; and its id.
+    ///
+    /// # Errors
+    /// What is wrong with it, or between it and the others: then without a line.
+    pub fn with_budget(&self, text: &str) -> Result<(BudgetId, Self), BudgetError> {
+        bytes_within(text, FILE_BYTES_MAX)?;
+        let root = tree::parse(text)?.ok_or_else(|| whole("it is empty; write a budget, starting with its `id`"))?;
+        let mut promises = Vec::new();
+        let (_, new) = budget(&Field { node: &root, path: String::new() }, &mut promises)?;
+        let others = tree::parse(&self.without(&new.id).canonical())?;
+        if let Some(others) = &others {
+            budgets(others, &mut promises)?;
+        }
+        promise::check(&promises).map_err(|error| match error.field.starts_with("budgets[") {
+            // It stands in no text that anybody has written.
+            true => whole(error.message),
+            false => error,
+        })?;
+        let mut set = self.clone();
+        set.budgets.insert(Arc::clone(&new.id), Arc::clone(&new));
+        Ok((Arc::clone(&new.id), set))
+    }
+
+    /// The set without the budget of this id.
+    #[must_use]
+    pub fn without(&self, id: &str) -> Self {
+        let mut set = self.clone();
+        set.budgets.remove(id);
+        set
+    }
+}
+
+fn whole(message: impl Into<String>) -> BudgetError {
+    BudgetError { line: 0, column: 0, field: String::new(), message: message.into() }
+}
+
+fn bytes_within(text: &str, max: usize) -> Result<(), BudgetError> {
+    if text.len() > max {
+        return Err(whole(format!("{} bytes are more than the {max} of a budgets file", text.len())));
+    }
+    Ok(())
+}
+
+/// All budgets of a file. What they promise is added to the list.
+fn budgets<'n>(root: &'n tree::Node, promises: &mut Vec<Promise<'n>>) -> Result<BudgetSet, BudgetError> {
+    let mut set = BudgetSet::default();
+    let file = Field { node: root, path: String::new() }.members(&["budgets"], "`budgets:` and a list")?;
+    let Some(list) = file.get("budgets") else { return Ok(set) };
+    let mut lines = std::collections::HashMap::new();
+    for field in list.list("a list of budgets, each starting with `- id: NAME`")? {
+        let (id, budget) = budget(&field, promises)?;
+        let line = id.node.place.line();
+        if let Some(first) = lines.insert(Arc::clone(&budget.id), line) {
+            return Err(id.error(format!("the id `{}` is already used in line {first}; choose another", budget.id)));
+        }
+        set.budgets.insert(Arc::clone(&budget.id), budget);
+    }
+    Ok(set)
 }
 
 /// The fields of a budget.
@@ -88,7 +147,6 @@ fn budget<'n>(field: &Field<'n>, promises: &mut Vec<Promise<'n>>) -> Result<(Fie
     let window = window(&members.required("window", "it like `window: { every: day, zone: Europe/Berlin }`")?)?;
     let limits = limits(&members)?;
     let (places, special): (Vec<Field<'n>>, Vec<SpecialLimit>) = special(&members, &matches, per)?.into_iter().unzip();
-    let overcommit = members.get("overcommit").map_or(Ok(false), |field| yes_or_no(&field))?;
     let budget = Arc::new(Budget {
         id: budget_id(&id)?,
         matches,
@@ -96,6 +154,7 @@ fn budget<'n>(field: &Field<'n>, promises: &mut Vec<Promise<'n>>) -> Result<(Fie
         window,
         limits,
         special: SpecialLimits::new(special),
+        overcommit: members.get("overcommit").map_or(Ok(false), |field| yes_or_no(&field))?,
         mode: members.get("mode").map_or(Ok(Mode::default()), |field| mode(&field))?,
         alerts: members.get("alerts").map_or(Ok(AlertRule::default()), |field| alerts(&field))?,
         http_status: members.get("http_status").map_or(Ok(window.every.default_status()), |field| status(&field))?,
@@ -106,7 +165,6 @@ fn budget<'n>(field: &Field<'n>, promises: &mut Vec<Promise<'n>>) -> Result<(Fie
         dims: budget.scope_dimensions(),
         scope: Scope::new(budget.matches.iter().chain(values.iter())),
         limits: limits.clone(),
-        overcommit,
     };
     let own = members.get("limits").or_else(|| members.get("limit"));
     promises.extend(own.map(|field| promise(field, &Scope::default(), &budget.limits)));

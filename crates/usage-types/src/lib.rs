@@ -9,7 +9,9 @@
 //! [`budget-core`]: https://docs.rs/budget-core
 
 mod budget;
+mod budget_diff;
 mod budget_file;
+mod budget_form;
 mod decision;
 mod dimension;
 mod event;
@@ -22,6 +24,7 @@ mod time;
 mod units;
 
 pub use budget::{AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Every, Mode, Ppm, WindowSpec};
+pub use budget_diff::{BudgetChange, BudgetDiff, FieldChange, budget_fields, diff};
 pub use decision::{Alert, Decision, DecisionState, ReasonCode, Window, alert_id, decision_key};
 pub use dimension::{Dimension, DimensionSet, Dimensions, Scope};
 pub use event::{Cost, CostOrigin, EventPosition, Role, TokenClass, Tokens, UsageEvent};

@@ -48,6 +48,7 @@ fn the_contracts_example_is_read() {
         window: WindowSpec { every: Every::Day, zone: chrono_tz::Europe::Berlin },
         limits: Limit { measure: Measure::Tokens, amount: Amount(1_000_000) }.into(),
         special: SpecialLimits::default(),
+        overcommit: false,
         mode: Mode::Hard,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["support-leads@example.com".into()] },
         http_status: 403,
@@ -445,4 +446,30 @@ fn a_bad_mode_alert_or_status_is_refused() {
 fn the_error_names_the_place_for_people() {
     let error = BudgetSet::from_yaml(&with("mode: shadow")).unwrap_err();
     assert!(error.to_string().starts_with("line 5, column 11, field budgets[0].mode: the mode `shadow`"), "{error}");
+}
+
+#[test]
+fn one_budget_is_put_among_the_others_and_held_against_them() {
+    let parent = "{ id: acme, match: { namespace: acme }, window: { every: day }, limit: { tokens: 100 } }";
+    let team = |limit: u32| {
+        format!(
+            "id: team-a\nmatch: {{ namespace: acme, team: a }}\nwindow: {{ every: day }}\nlimit: {{ tokens: {limit} }}\n"
+        )
+    };
+    let set = BudgetSet::from_yaml(&format!("budgets: [{parent}]")).unwrap();
+    let (id, with) = set.with_budget(&team(100)).unwrap();
+    assert_eq!(
+        (&*id, with.budgets.len(), with.budgets["team-a"].limits.clone()),
+        ("team-a", 2, one(&limited("{ tokens: 100 }")).limits)
+    );
+    assert_eq!((with.with_budget(&team(50)).unwrap().1.budgets.len(), with.without("team-a")), (2, set.clone()));
+    // What is wrong has its place in the text that was given, or none where it is in another one.
+    let error = set.with_budget(&team(101)).unwrap_err();
+    assert_eq!((error.line, error.column, error.field.as_str()), (4, 8, "limit"), "{error}");
+    let error = with.with_budget(&parent.replace("100", "99")).unwrap_err();
+    assert_eq!((error.line, error.field.as_str()), (0, ""), "{error}");
+    assert!(error.message.contains("`team-a` promises 100 tokens, and `acme` above it has 99"), "{error}");
+    for (text, message) in [("", "it is empty"), ("- a", "this is no mapping"), ("id: a", "`window` is missing")] {
+        assert!(set.with_budget(text).unwrap_err().message.contains(message), "{text:?}");
+    }
 }

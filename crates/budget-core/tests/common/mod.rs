@@ -129,6 +129,7 @@ pub fn budget(id: &str, matches: &[(Dimension, &str)], per: &[Dimension], tokens
         window: WindowSpec { every: Every::Day, zone: UTC },
         limits: Limit { measure: Measure::Tokens, amount: Amount(tokens) }.into(),
         special: SpecialLimits::default(),
+        overcommit: false,
         mode: Mode::Hard,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["lead@example.com".into()] },
         http_status: 403,

@@ -151,6 +151,7 @@ impl World {
             window: WindowSpec { every: random.pick(&Every::ALL), zone: random.pick(&ZONES) },
             limits,
             special,
+            overcommit: false,
             mode: if random.one_in(4) { Mode::Soft } else { Mode::Hard },
             alerts: AlertRule { at: thresholds.iter().map(|ppm| Ppm(*ppm)).collect(), to: Vec::new() },
             http_status: random.pick(&[403, 429]),

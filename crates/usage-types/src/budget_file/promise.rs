@@ -19,7 +19,6 @@ pub(super) struct Promise<'n> {
     /// The values of its scope that are known from the file.
     pub(super) scope: Scope,
     pub(super) limits: Limits,
-    pub(super) overcommit: bool,
 }
 
 impl Promise<'_> {
@@ -53,7 +52,7 @@ pub(super) fn check(promises: &[Promise<'_>]) -> Result<(), BudgetError> {
             child.is_below(parent, dims)
                 && child.budget.mode == Mode::Hard
                 && child.budget.window == parent.window
-                && !child.overcommit
+                && !child.budget.overcommit
         };
         let mut sums: BTreeMap<(DimensionSet, usize, Scope), Named> = BTreeMap::new();
         for child in promises.iter().filter(is_child) {

@@ -1,0 +1,214 @@
+//! The canonical form of budgets: a budgets file in which every default is written out, in JSON, which is YAML too.
+//!
+//! This is the one place where a budget is written. What compares, stores, shows or sends budgets goes through it, so a member that is
+//! added to [`Budget`] is missed by the compiler here, and nowhere else.
+
+use std::collections::BTreeMap;
+
+use serde::ser::{SerializeMap, SerializeSeq, SerializeStruct};
+use serde::{Serialize, Serializer};
+
+use crate::{AlertRule, Budget, BudgetSet, Dimension, Limit, Limits, Measure, SpecialLimits, Whom, WindowSpec};
+
+impl BudgetSet {
+    /// The most bytes of a canonical text that is read back.
+    pub const CANONICAL_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+    /// The canonical text: the same for two sets exactly if they are equal, and read as this set by [`BudgetSet::from_canonical`].
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        // Nothing in it can fail to be written: keys are texts.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Serialize for BudgetSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { budgets } = self;
+        let mut file = serializer.serialize_struct("BudgetSet", 1)?;
+        file.serialize_field("budgets", &budgets.values().collect::<Vec<_>>())?;
+        file.end()
+    }
+}
+
+impl Serialize for Budget {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Named one by one and without `..`, so that a new member is not forgotten.
+        let Self { id, matches, per, window, limits, special, overcommit, mode, alerts, http_status } = self;
+        let WindowSpec { every, zone } = window;
+        let AlertRule { at, to } = alerts;
+        let mut budget = serializer.serialize_struct("Budget", 11)?;
+        budget.serialize_field("id", id)?;
+        budget.serialize_field("match", matches)?;
+        budget.serialize_field("per", &per.iter().map(Dimension::name).collect::<Vec<_>>())?;
+        budget.serialize_field("window", &Texts(&[("every", every.name()), ("zone", zone.name())]))?;
+        budget.serialize_field("limits", limits)?;
+        budget.serialize_field("overrides", &Overrides(special))?;
+        budget.serialize_field("plans", &Plans(self))?;
+        budget.serialize_field("overcommit", overcommit)?;
+        budget.serialize_field("mode", mode.name())?;
+        budget.serialize_field("alerts", &Alerts { at: at.iter().map(ToString::to_string).collect(), to })?;
+        budget.serialize_field("http_status", http_status)?;
+        budget.end()
+    }
+}
+
+impl Serialize for Limits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl Serialize for Limit {
+    /// One measure by its name in the file: counts as numbers, everything else as text, so that no reader makes a float of it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { measure, amount } = *self;
+        let mut limit = serializer.serialize_map(Some(1))?;
+        let text = measure.format(amount);
+        match measure {
+            Measure::Cost(currency) => limit.serialize_entry("cost", &format!("{text} {currency}"))?,
+            Measure::Compute => limit.serialize_entry("compute_seconds", &text)?,
+            Measure::TokensOf(class) => serialize_count(&mut limit, class.name(), amount.0)?,
+            Measure::Tokens | Measure::Requests | Measure::ToolCalls | Measure::Images => {
+                serialize_count(&mut limit, measure.name(), amount.0)?;
+            }
+        }
+        limit.end()
+    }
+}
+
+/// A count: the file's bound keeps it within 64 bits.
+fn serialize_count<M: SerializeMap>(limit: &mut M, name: &str, count: i128) -> Result<(), M::Error> {
+    limit.serialize_entry(name, &i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+struct Texts<'a>(&'a [(&'a str, &'a str)]);
+
+impl Serialize for Texts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}
+
+#[derive(Serialize)]
+struct Alerts<'a> {
+    at: Vec<String>,
+    to: &'a [String],
+}
+
+struct Overrides<'a>(&'a SpecialLimits);
+
+impl Serialize for Overrides<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Override<'a> {
+            r#match: &'a crate::Scope,
+            limits: &'a Limits,
+        }
+        let mut list = serializer.serialize_seq(None)?;
+        for entry in self.0.entries().iter().filter(|entry| entry.whom == Whom::Override) {
+            for values in &entry.values {
+                list.serialize_element(&Override { r#match: values, limits: &entry.limits })?;
+            }
+        }
+        list.end()
+    }
+}
+
+struct Plans<'a>(&'a Budget);
+
+impl Serialize for Plans<'_> {
+    /// `null` where there are none: a plan says of which dimension, and of none there is nothing to say.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Plan<'a> {
+            of: Vec<&'a str>,
+            limits: &'a Limits,
+        }
+        let mut plans = BTreeMap::new();
+        let mut by = None;
+        for entry in self.0.special.entries() {
+            let Whom::Plan(name) = &entry.whom else { continue };
+            by = by.or_else(|| entry.values.first().and_then(|scope| scope.dimensions().iter().next()));
+            let of = entry.values.iter().flat_map(|scope| scope.iter().map(|(_, value)| value)).collect();
+            plans.insert(name.as_str(), Plan { of, limits: &entry.limits });
+        }
+        // Where no plan has a member, any dimension that a plan may have says the same.
+        let Some(by) = by.or_else(|| self.0.per.iter().next()).filter(|_| !plans.is_empty()) else {
+            return serializer.serialize_none();
+        };
+        let mut map = serializer.serialize_map(Some(plans.len() + 1))?;
+        map.serialize_entry("by", by.name())?;
+        plans.iter().try_for_each(|(name, plan)| map.serialize_entry(name, plan))?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERYTHING: &str = r#"budgets:
+  - id: all
+    match: { provider: "null", model: "a: {b}" }
+    per: [user, namespace]
+    window: { every: month, zone: Europe/Berlin }
+    limits: [{ tokens: 1000000000000000000 }, { cost: "0.000000000001 USD" }, { cost: 3 EUR }, { compute_hours: 0.5 }, { output: 7 }, { tool_calls: 2 }]
+    overrides:
+      - { match: { user: "~" }, limit: { requests: 1 } }
+      - { match: { user: b, namespace: n }, limit: { images: 2 } }
+    plans: { by: namespace, zeta: { of: [x, "1"], limit: { requests: 9 } }, alpha: { limit: { tokens: 8 } }, nobody: { of: [], limit: { tokens: 8 } } }
+    overcommit: true
+    mode: soft
+    alerts: { at: [0.000001, 0.8, 10], to: [a@b.c] }
+    http_status: 429
+  - { id: few, window: { every: hour }, limit: { requests: 5 } }
+"#;
+
+    #[test]
+    fn what_is_written_is_read_as_the_same_set() {
+        let set = BudgetSet::from_yaml(EVERYTHING).unwrap();
+        let text = set.canonical();
+        let again = BudgetSet::from_canonical(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(again.canonical(), text);
+        // The order of plans in the file says nothing: a value has one plan.
+        let by_scope = |set: &BudgetSet| {
+            let budget = &set.budgets["all"];
+            let limits = |namespace, user| {
+                budget.limits_of(|dim| match dim {
+                    Dimension::Namespace => Some(namespace),
+                    Dimension::User => Some(user),
+                    _ => None,
+                })
+            };
+            [
+                limits("n", "~"),
+                limits("n", "b"),
+                limits("x", "c"),
+                limits("1", "c"),
+                limits("alpha", "c"),
+                limits("o", "c"),
+            ]
+            .map(Clone::clone)
+        };
+        assert_eq!(by_scope(&again), by_scope(&set));
+        assert_eq!(by_scope(&set).iter().map(|limits| limits.iter().count()).collect::<Vec<_>>(), [1, 1, 1, 1, 1, 6]);
+        let plain = |set: &BudgetSet| Budget { special: SpecialLimits::default(), ..(*set.budgets["all"]).clone() };
+        assert_eq!(plain(&again), plain(&set));
+        assert_eq!(again.budgets["few"], set.budgets["few"]);
+    }
+
+    #[test]
+    fn every_default_is_written_out() {
+        let set =
+            BudgetSet::from_yaml("budgets:\n- { id: few, window: { every: hour }, limit: { requests: 5 } }\n").unwrap();
+        assert_eq!(
+            set.canonical(),
+            concat!(
+                r#"{"budgets":[{"id":"few","match":{},"per":[],"window":{"every":"hour","zone":"UTC"},"limits":[{"requests":5}],"#,
+                r#""overrides":[],"plans":null,"overcommit":false,"mode":"hard","alerts":{"at":["0.8","1"],"to":[]},"http_status":429}]}"#
+            )
+        );
+        assert_eq!(BudgetSet::default().canonical(), r#"{"budgets":[]}"#);
+    }
+}
