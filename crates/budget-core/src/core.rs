@@ -23,7 +23,7 @@ const EVICTED_BALANCES_MAX: usize = 4096;
 const SWEPT_SHARDS_MAX: usize = 4;
 
 /// The state machine. The order of calls at start: [`Core::new`], [`Core::evict`] with the append time that every partition had reached,
-/// [`Core::set_budgets`], [`Core::load_decisions`] and [`Core::load_alerts`], [`Core::restore`] for every row with a
+/// [`Core::set_budgets`], [`Core::load_decisions`], [`Core::load_decisions_end`] and [`Core::load_alerts`], [`Core::restore`] for every row with a
 /// time from [`Core::restore_from`] or an append time from [`Core::remembers_from`] on, in any order, [`Core::finish_history`] for each request of `set_budgets` (those rows were its history),
 /// then [`Core::apply_batch`] and [`Core::effects`] for ever.
 #[derive(Debug)]
@@ -239,6 +239,12 @@ impl Core {
         decisions.into_iter().for_each(|decision| self.decisions.load(decision));
     }
 
+    /// How many records the log has taken as decisions and tombstones until this start, those included that compaction has dropped: its
+    /// end offset. The number of a key that the log holds nothing of begins above that, because it may have been there before.
+    pub fn load_decisions_end(&mut self, records: u64) {
+        self.decisions.load_end(records);
+    }
+
     /// What the log holds of alerts, at start.
     pub fn load_alerts(&mut self, alerts: impl IntoIterator<Item = Alert>) {
         for alert in alerts {
@@ -276,12 +282,14 @@ impl Core {
             self.ledger.dirty = looked_at;
         }
         let decisions = self.decisions.decide(&mut self.ledger, &self.budgets, now, keys);
-        Effects { decisions, alerts: alerts.into_values().collect() }
+        let tombstones = self.decisions.forget(now);
+        Effects { decisions, tombstones, alerts: alerts.into_values().collect() }
     }
 
     /// Takes back effects that could not be published: the next [`Core::effects`] has them again, as far as they still hold.
     pub fn retract(&mut self, effects: &Effects) {
         effects.decisions.iter().for_each(|decision| self.decisions.retract(decision));
+        effects.tombstones.iter().for_each(|key| self.decisions.retract_tombstone(key));
         effects.alerts.iter().for_each(|alert| self.alerts.retract(alert));
     }
 

@@ -2,7 +2,10 @@
 //!
 //! Holds here: a decision is a function of the balance in the current window, compared with the last decision for its key. Nothing
 //! is decided by an event. So whatever was lost or failed is made up for by looking again, and looking again changes
-//! nothing. The sequence number of a key only rises; it rises by one, but for a decision that could not be published.
+//! nothing. The sequence number of a key only rises; it rises by one, but for a decision that could not be published, and for a key that
+//! comes back after it was forgotten.
+
+mod forget;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +16,9 @@ use usage_types::{
 use crate::balance::Flags;
 use crate::budgets::{BudgetState, Budgets, owns};
 use crate::ledger::Ledger;
+use forget::Endings;
+
+pub use forget::DECISIONS_KEPT_US;
 
 /// The last decision for each key, and which keys need a look.
 #[derive(Debug, Default)]
@@ -26,6 +32,8 @@ pub(crate) struct Decisions {
     unpublished: BTreeSet<String>,
     /// Balances of windows that have not begun: a sender's clock may be ahead of ours.
     starts: BTreeSet<(TimeUs, u32)>,
+    /// Keys that are over.
+    endings: Endings,
 }
 
 /// Keys to look at, with the budget and scope of each.
@@ -71,6 +79,7 @@ impl Decisions {
     /// Has a decision made again that did not reach the log, unless a newer one has been made since.
     pub(crate) fn retract(&mut self, decision: &Decision) {
         let key = decision.key();
+        self.endings.lost();
         if self.published.get(&key).is_some_and(|last| last.seq == decision.seq) {
             self.unpublished.insert(key);
         }
@@ -81,7 +90,7 @@ impl Decisions {
         let after = now.plus_us(1);
         let expiry = self.expiries.range((after, String::new())..).next().map(|(time, _)| *time);
         let start = self.starts.range((after, 0)..).next().map(|(time, _)| *time);
-        expiry.into_iter().chain(start).min()
+        expiry.into_iter().chain(start).chain(self.endings.next_after(after)).min()
     }
 
     /// Balances whose windows have begun by now.
@@ -147,17 +156,21 @@ impl Decisions {
                 balance.tripped = tripped.unwrap_or(0) as u8;
             }
             let budget = state.map(|state| &*state.budget);
-            let Some(decision) = decision(verdict, budget, scope, last, forced, now) else { continue };
+            let seq = last.map_or(self.endings.floor(), |last| last.seq) + 1;
+            let Some(decision) = decision(verdict, budget, scope, (last, seq), forced, now) else { continue };
             made.push(decision.clone());
             self.put(key, decision);
         }
+        self.endings.sent(made.len());
         made
     }
 
     fn put(&mut self, key: String, decision: Decision) {
-        if let Some(last) = self.published.get(&key) {
+        let last = self.published.get(&key);
+        if let Some(last) = last {
             self.expiries.remove(&(last.expires_at, key.clone()));
         }
+        self.endings.replace(last, &key, &decision);
         if decision.state == DecisionState::Blocked {
             self.expiries.insert((decision.expires_at, key.clone()));
         }
@@ -209,11 +222,10 @@ fn decision(
     verdict: Verdict,
     budget: Option<&Budget>,
     scope: Scope,
-    last: Option<&Decision>,
+    (last, seq): (Option<&Decision>, u64),
     forced: bool,
     now: TimeUs,
 ) -> Option<Decision> {
-    let seq = last.map_or(0, |last| last.seq) + 1;
     let was_blocked = last.is_some_and(|last| last.state == DecisionState::Blocked);
     let made = match (verdict, budget) {
         (Verdict::Blocked(window, fill, _), Some(budget)) => {

@@ -33,6 +33,7 @@ pub mod window;
 pub use crate::budgets::HistoryRequest;
 pub use crate::config::{CoreConfig, Tracked};
 pub use crate::core::Core;
+pub use crate::decide::DECISIONS_KEPT_US;
 pub use crate::input::{Disposition, Input, Restates, RestoredRow};
 pub use crate::output::{CoreStats, Effects};
 pub use crate::view::{

@@ -7,6 +7,8 @@ use usage_types::{Alert, Decision};
 pub struct Effects {
     /// Decisions.
     pub decisions: Vec<Decision>,
+    /// Keys of decisions that are over: each gets a tombstone, which means what the key meant before, allowed.
+    pub tombstones: Vec<String>,
     /// Alerts.
     pub alerts: Vec<Alert>,
 }
@@ -15,7 +17,7 @@ impl Effects {
     /// Whether there is nothing to publish.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.decisions.is_empty() && self.alerts.is_empty()
+        self.decisions.is_empty() && self.tombstones.is_empty() && self.alerts.is_empty()
     }
 }
 

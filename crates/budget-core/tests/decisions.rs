@@ -52,7 +52,6 @@ fn a_scope_is_blocked_once_at_its_limit_and_allowed_when_the_window_turns() {
     assert!(core.effects(midnight.plus_us(-1)).is_empty());
     assert_eq!(told(&core.effects(midnight)), ["Allowed daily|namespace=support #2 WITHIN_QUOTA 200 used 0 of 100"]);
     assert!(core.effects(midnight).is_empty());
-    assert_eq!(core.next_wakeup(), None);
 }
 
 #[test]
@@ -137,7 +136,7 @@ fn a_failed_publish_is_made_again_and_a_newer_decision_stands() {
     assert!(again.decisions[0].seq > failed.decisions[0].seq);
     core.set_budgets(set([budget("daily", SUPPORT, &[], 200)]), day());
     assert_eq!(core.effects(day()).decisions.len(), 1);
-    core.retract(&budget_core::Effects { decisions: again.decisions, alerts: Vec::new() });
+    core.retract(&budget_core::Effects { decisions: again.decisions, ..Default::default() });
     assert!(core.effects(day()).is_empty(), "the newer decision replaces the one that failed");
 }
 
@@ -375,4 +374,86 @@ fn an_override_or_a_plan_takes_the_place_of_the_limit_and_changing_it_needs_no_h
     let second = with(vec![entry(Whom::Override, "c", 400), entry(plan(), "a", 240), entry(plan(), "b", 260)]);
     assert!(core.set_budgets(set([second]), day()).is_empty(), "no history is needed");
     assert_eq!(spend(&mut core, "3", 0), ["Blocked a 240", "Allowed b 260", "Allowed c 400"]);
+}
+
+#[test]
+fn a_decision_that_is_over_gets_one_tombstone_and_its_key_comes_back_above_its_last_number() {
+    let mut core = core_with_daily(100);
+    let mut told = Vec::new();
+    let mut look = |core: &mut Core, now: TimeUs| {
+        let effects = core.effects(now);
+        told.extend(effects.decisions.iter().map(|d| format!("{:?} #{}", d.state, d.seq)));
+        told.extend(effects.tombstones.iter().map(|key| format!("forgotten {key}")));
+    };
+    apply(&mut core, &[support("1", day(), 100)]);
+    look(&mut core, day());
+    // Allowed for the whole of the next day, then kept for an hour.
+    look(&mut core, at("2026-11-22T00:00:00Z"));
+    let over = at("2026-11-23T01:00:00Z");
+    assert_eq!(core.next_wakeup(), Some(over));
+    look(&mut core, over.plus_us(-1));
+    assert_eq!(core.decisions().count(), 1);
+    look(&mut core, over);
+    look(&mut core, over);
+    assert_eq!((core.decisions().count(), core.next_wakeup()), (0, None));
+    apply(&mut core, &[support("2", over, 100), Record::new("3", over, &[(Dimension::Namespace, "other")], 100)]);
+    look(&mut core, over);
+    assert_eq!(told, ["Blocked #1", "Allowed #2", "forgotten daily|namespace=support", "Blocked #3"]);
+}
+
+#[test]
+fn a_tombstone_that_failed_is_made_again_unless_its_key_has_come_back() {
+    let (midnight, over) = (at("2026-11-22T00:00:00Z"), at("2026-11-23T01:00:00Z"));
+    let mut core = core_with_daily(100);
+    apply(&mut core, &[support("1", day(), 100)]);
+    let [_, _, forgotten] = [day(), midnight, over].map(|now| core.effects(now));
+    assert_eq!(forgotten.tombstones, ["daily|namespace=support"]);
+    core.retract(&forgotten);
+    assert_eq!(core.effects(over), forgotten);
+    assert!(core.effects(over).is_empty());
+    core.retract(&forgotten);
+    apply(&mut core, &[support("2", over, 100)]);
+    let back = core.effects(over);
+    assert_eq!((told(&back).len(), back.tombstones.len()), (2 + 1, 0), "the block and its alerts: {back:?}");
+    core.retract(&forgotten);
+    assert!(core.effects(over).is_empty(), "the block is newer than the tombstone");
+}
+
+#[test]
+fn numbers_go_on_above_those_that_a_restart_does_not_find() {
+    let (midnight, over) = (at("2026-11-22T00:00:00Z"), at("2026-11-23T01:00:00Z"));
+    let mut before = core_with_daily(100);
+    apply(&mut before, &[support("1", day(), 100)]);
+    let effects = [day(), midnight, over].map(|now| before.effects(now));
+    let records: usize = effects.iter().map(|effects| effects.decisions.len() + effects.tombstones.len()).sum();
+    let mut core = core_with_daily(100);
+    core.load_decisions([]);
+    core.load_decisions_end(records as u64);
+    apply(&mut core, &[support("2", over, 100)]);
+    assert_eq!(core.effects(over).decisions[0].seq, 4, "two decisions and a tombstone were before");
+
+    // Stopped before the tombstone: the next start makes it, also of a budget that is gone.
+    for budgets in [set([budget("daily", SUPPORT, &[], 100)]), set([])] {
+        let mut core = Core::new(CoreConfig::default());
+        core.set_budgets(budgets, over).iter().for_each(|request| core.finish_history(request));
+        core.load_decisions(effects[1].decisions.clone());
+        core.load_decisions_end(2);
+        assert_eq!(core.effects(over), effects[2]);
+    }
+}
+
+#[test]
+fn a_number_above_what_the_log_has_taken_is_not_forgotten() {
+    let (midnight, over) = (at("2026-11-22T00:00:00Z"), at("2026-11-23T01:00:00Z"));
+    let mut core = core_with_daily(100);
+    apply(&mut core, &[support("1", day(), 100)]);
+    // The log is away: each attempt has a number, and none of them is a record.
+    for _ in 0..5 {
+        let effects = core.effects(day());
+        core.retract(&effects);
+    }
+    let [blocked, allowed] = [day(), midnight].map(|now| core.effects(now).decisions.remove(0).seq);
+    assert_eq!((blocked, allowed), (6, 7));
+    assert!(core.effects(over).is_empty(), "the next start would find two records and begin below 7");
+    assert_eq!(core.decisions().count(), 1);
 }

@@ -13,6 +13,15 @@ const BATCH_LEN: usize = 10_000;
 /// How often the deadline is looked at while nothing comes.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// What a compacted topic held when it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CompactedTopic {
+    /// The latest record of each key, ordered by partition and offset.
+    pub records: Vec<CompactedRecord>,
+    /// How many records its partitions have ever taken, those included that compaction has dropped: the sum of their end offsets.
+    pub taken: u64,
+}
+
 /// The latest record of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompactedRecord {
@@ -26,8 +35,7 @@ pub struct CompactedRecord {
     pub append_time_ms: i64,
 }
 
-/// The latest value of each key in `topic`, up to the end that each partition has at the time of the call, ordered by
-/// partition and offset. Keys whose latest record is a tombstone are left out; so are records without a key, which
+/// The latest value of each key in `topic`, up to the end that each partition has at the time of the call. Keys whose latest record is a tombstone are left out; so are records without a key, which
 /// compaction cannot hold.
 ///
 /// Blocks: call it from a thread that may. Memory grows with the live keys only.
@@ -35,13 +43,14 @@ pub struct CompactedRecord {
 /// # Errors
 /// As [`EventReader::open`] and [`EventReader::poll_batch`], and [`LogError::TimedOut`] when the end is not reached
 /// within `timeout`.
-pub fn read_compacted(config: &LogConfig, topic: &str, timeout: Duration) -> Result<Vec<CompactedRecord>, LogError> {
+pub fn read_compacted(config: &LogConfig, topic: &str, timeout: Duration) -> Result<CompactedTopic, LogError> {
     let deadline = Instant::now() + timeout;
     // The last offsets of a partition may hold no record any more, so reading up to an offset could wait forever: let
     // librdkafka say when a partition is at its end.
     let mut reader = EventReader::open(config, topic, &[])?;
-    let mut unfinished: HashMap<i32, i64> = reader
-        .fetch_watermarks(timeout)?
+    let watermarks = reader.fetch_watermarks(timeout)?;
+    let taken = watermarks.iter().map(|marks| u64::try_from(marks.high).unwrap_or(0)).sum();
+    let mut unfinished: HashMap<i32, i64> = watermarks
         .into_iter()
         .filter(|marks| marks.high > marks.low)
         .map(|marks| (marks.partition, marks.high))
@@ -71,7 +80,7 @@ pub fn read_compacted(config: &LogConfig, topic: &str, timeout: Duration) -> Res
     }
     let mut records: Vec<CompactedRecord> = latest.into_values().collect();
     records.sort_unstable_by_key(|record| record.position);
-    Ok(records)
+    Ok(CompactedTopic { records, taken })
 }
 
 fn apply(latest: &mut HashMap<Vec<u8>, CompactedRecord>, key: &[u8], record: &crate::RecordView<'_>) {

@@ -24,7 +24,7 @@ mod reader;
 pub mod topics;
 
 pub use batch::{Batch, Headers, RecordView};
-pub use compacted::{CompactedRecord, read_compacted};
+pub use compacted::{CompactedRecord, CompactedTopic, read_compacted};
 pub use config::LogConfig;
 pub use error::LogError;
 pub use partitioner::partition_for;

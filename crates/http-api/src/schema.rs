@@ -120,7 +120,7 @@ pub struct Decision {
     limit: String,
     /// In units of the measure, when this was decided.
     used: String,
-    /// Counts the decisions of one budget and scope, from 1.
+    /// Rises with each decision of one budget and scope, and never goes back.
     seq: u64,
     window: Window,
     decided_at: Time,

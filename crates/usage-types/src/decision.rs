@@ -122,7 +122,7 @@ pub struct Decision {
     pub limit: String,
     /// The balance when this was decided, likewise. It goes on growing while requests in flight finish.
     pub used: String,
-    /// Counts the decisions of one key, from 1.
+    /// Rises with each decision of one key and never goes back. A key that the topic has not had begins at 1 or above.
     pub seq: u64,
     /// The window that it belongs to.
     pub window: Window,

@@ -10,7 +10,7 @@ mod reference;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use budget_core::{Check, Core, CoreConfig, Effects, HistoryRequest, Tracked};
+use budget_core::{Check, Core, CoreConfig, DECISIONS_KEPT_US, Effects, HistoryRequest, Tracked};
 use common::{Record, apply, at, currency, set};
 use reference::{Model, Random, balances_of, limits_of, reached, tightest};
 use usage_types::{
@@ -34,20 +34,35 @@ struct Topics {
     decisions: BTreeMap<String, Decision>,
     alerts: BTreeMap<String, usage_types::Alert>,
     failed: bool,
+    /// How many records the decisions' one has taken.
+    taken: u64,
+    /// The highest number of each key, as a follower remembers it who forgets nothing.
+    seqs: HashMap<String, u64>,
 }
 
 impl Topics {
-    fn publish(&mut self, effects: Effects) {
+    fn publish(&mut self, effects: Effects, now: TimeUs) {
+        self.taken += (effects.decisions.len() + effects.tombstones.len()) as u64;
         for decision in effects.decisions {
             let before = self.decisions.insert(decision.key(), decision.clone());
+            let remembered = self.seqs.insert(decision.key(), decision.seq);
+            assert!(remembered.is_none_or(|seq| decision.seq > seq), "{} goes back: {decision:?}", decision.key());
             let before_seq = before.as_ref().map_or(0, |before| before.seq);
             if !self.failed {
-                assert_eq!(decision.seq, before_seq + 1, "{}", decision.key());
+                assert!(before.is_none() || decision.seq == before_seq + 1, "{}", decision.key());
                 let said = |d: &Decision| (d.state, d.window, d.limit.clone(), d.http_status, d.measure.clone());
                 assert!(before.is_none_or(|before| said(&before) != said(&decision)), "said twice: {decision:?}");
             }
-            assert!(decision.seq > before_seq);
         }
+        let is_over = |decision: &Decision| {
+            decision.state == DecisionState::Allowed
+                && decision.expires_at.max(decision.decided_at).plus_us(DECISIONS_KEPT_US) <= now
+        };
+        for key in effects.tombstones {
+            let gone = self.decisions.remove(&key);
+            assert!(gone.as_ref().map_or(self.failed, is_over), "{key} is forgotten: {gone:?}");
+        }
+        assert!(self.failed || !self.decisions.values().any(is_over), "what is over stays on the topic");
         for alert in effects.alerts {
             assert_eq!(self.alerts.insert(alert.id.clone(), alert), None, "an alert is raised once");
         }
@@ -226,7 +241,7 @@ impl World {
         }
         let effects = self.core.effects(self.now);
         let before = self.topics.decisions.clone();
-        self.topics.publish(effects);
+        self.topics.publish(effects, self.now);
         assert!(self.core.effects(self.now).is_empty(), "looking again changes nothing");
         assert!(self.core.next_wakeup().is_none_or(|at| at > self.now));
         self.compare_decisions(&before);
@@ -354,7 +369,7 @@ impl World {
         self.events();
         let effects = self.core.effects(self.now);
         self.core.retract(&effects);
-        self.topics.failed |= !effects.decisions.is_empty();
+        self.topics.failed |= !(effects.decisions.is_empty() && effects.tombstones.is_empty());
     }
 
     fn restart(&mut self) {
@@ -363,6 +378,7 @@ impl World {
         self.model.floor = self.model.floor.max(self.now.plus_us(-HORIZON_US));
         let requests = core.set_budgets(set(self.model.budgets.values().map(|(budget, ..)| budget.clone())), self.now);
         core.load_decisions(self.topics.decisions.values().cloned());
+        core.load_decisions_end(self.topics.taken);
         core.load_alerts(self.topics.alerts.values().cloned());
         let from = core.restore_from(self.now);
         // The lake gives rows of partitions and files in any order.

@@ -52,8 +52,13 @@ impl EffectsPublisher {
             let key = decision.key();
             // Receivers that lag behind take the full set again.
             let _nobody_follows = shared.decisions.send(Arc::new(decision.clone()));
-            let effect = Effects { decisions: vec![decision], alerts: Vec::new() };
-            self.send(topics::USAGE_DECISIONS, &key, &value, effect);
+            let effect = Effects { decisions: vec![decision], ..Effects::default() };
+            self.send(topics::USAGE_DECISIONS, &key, Some(&value), effect);
+        }
+        for key in effects.tombstones {
+            tracing::debug!(key, "a decision that is over is taken off the topic");
+            let effect = Effects { tombstones: vec![key.clone()], ..Effects::default() };
+            self.send(topics::USAGE_DECISIONS, &key, None, effect);
         }
         self.mail(shared, &effects.alerts);
         for alert in effects.alerts {
@@ -63,7 +68,8 @@ impl EffectsPublisher {
             shared.remember_alert(&alert);
             let value = serde_json::to_vec(&alert).unwrap_or_default();
             let key = alert.id.clone();
-            self.send(topics::USAGE_ALERTS, &key, &value, Effects { decisions: Vec::new(), alerts: vec![alert] });
+            let effect = Effects { alerts: vec![alert], ..Effects::default() };
+            self.send(topics::USAGE_ALERTS, &key, Some(&value), effect);
         }
     }
 
@@ -77,9 +83,10 @@ impl EffectsPublisher {
         self.runtime.spawn_blocking(move || shared.mail.enqueue_all(&alerts));
     }
 
-    fn send(&self, topic: &'static str, key: &str, value: &[u8], effect: Effects) {
+    /// Sends a value, or a tombstone.
+    fn send(&self, topic: &'static str, key: &str, value: Option<&[u8]>, effect: Effects) {
         let failed = self.failed.0.clone();
-        match self.publisher.send(topic, key.as_bytes(), Some(value), &[], None) {
+        match self.publisher.send(topic, key.as_bytes(), value, &[], None) {
             Ok(handle) => {
                 self.runtime.spawn(async move {
                     if let Err(error) = handle.await {
@@ -104,7 +111,7 @@ impl EffectsPublisher {
         }
         if let Ok(failed) = self.failed.1.try_recv() {
             tracing::warn!(
-                decisions = failed.decisions.len(),
+                decisions = failed.decisions.len() + failed.tombstones.len(),
                 alerts = failed.alerts.len(),
                 "some were not acknowledged; the next start publishes them"
             );

@@ -37,22 +37,22 @@ pub fn restored<'a>(row: &'a StoredRow<'_>) -> RestoredRow<'a> {
 pub struct Published {
     /// Decisions, the last of each key.
     pub decisions: Vec<Decision>,
+    /// How many records the topic of decisions has ever taken.
+    pub decisions_end: u64,
     /// Alerts.
     pub alerts: Vec<Alert>,
 }
 
 /// Reads both compacted topics to their ends.
 pub fn published(config: &LogConfig) -> Result<Published, LogError> {
-    Ok(Published {
-        decisions: read_json(config, topics::USAGE_DECISIONS)?,
-        alerts: read_json(config, topics::USAGE_ALERTS)?,
-    })
+    let (decisions, decisions_end) = read_json(config, topics::USAGE_DECISIONS)?;
+    let (alerts, _) = read_json(config, topics::USAGE_ALERTS)?;
+    Ok(Published { decisions, decisions_end, alerts })
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(config: &LogConfig, topic: &str) -> Result<Vec<T>, LogError> {
-    let records = read_compacted(config, topic, TOPIC_TIMEOUT)?;
-    Ok(records
-        .iter()
+fn read_json<T: serde::de::DeserializeOwned>(config: &LogConfig, topic: &str) -> Result<(Vec<T>, u64), LogError> {
+    let read = read_compacted(config, topic, TOPIC_TIMEOUT)?;
+    let values = (read.records.iter())
         .filter_map(|record| {
             serde_json::from_slice(&record.value)
                 .inspect_err(|error| {
@@ -61,7 +61,8 @@ fn read_json<T: serde::de::DeserializeOwned>(config: &LogConfig, topic: &str) ->
                 })
                 .ok()
         })
-        .collect())
+        .collect();
+    Ok((values, read.taken))
 }
 
 /// Brings a new core to the state that the lake and the topics hold.
@@ -71,6 +72,7 @@ pub async fn restore(core: &mut Core, lake: &Lake, budgets: Arc<BudgetSet>, publ
     core.evict(reached);
     let requests = core.set_budgets(budgets, now);
     core.load_decisions(published.decisions.iter().cloned());
+    core.load_decisions_end(published.decisions_end);
     core.load_alerts(published.alerts.iter().cloned());
     let from = core.restore_from(now);
     let progress = progress();

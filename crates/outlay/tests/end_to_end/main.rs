@@ -11,6 +11,7 @@ mod alerting;
 mod backfilling;
 mod counting;
 mod enforcing;
+mod forgetting;
 mod framing;
 mod querying;
 mod rejecting;
