@@ -211,6 +211,20 @@ fn the_decisions_schema_describes_what_is_published() {
 }
 
 #[test]
+fn the_followers_vectors_are_decisions_under_their_keys() {
+    let vectors = json_of(include_str!("../../../examples/followers/vectors.json"));
+    let validator = validator(DECISION);
+    let mut seen = 0;
+    for record in vectors["steps"].as_array().unwrap().iter().flat_map(|step| step["publish"].as_array().unwrap()) {
+        let Some(text) = record["value"].get("scope").map(|_| record["value"].to_string()) else { continue };
+        check_valid(&validator, "a vector", &record["value"]);
+        assert_eq!(serde_json::from_str::<Decision>(&text).unwrap().key(), record["key"]);
+        seen += 1;
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[test]
 fn the_alerts_schema_describes_what_is_published() {
     let alert = Alert {
         id: "support-daily|namespace=support|day|1970-01-01T00:00:00Z|0.8".into(),
