@@ -303,7 +303,14 @@ impl Core {
     /// their history have no say.
     #[must_use]
     pub fn check(&self, dimensions: &Dimensions<'_>, now: TimeUs) -> Check {
-        view::check(&self.ledger, &self.budgets, dimensions, now)
+        view::check(&self.ledger, &self.budgets, None, dimensions, now)
+    }
+
+    /// The same for while the balances may be behind what was already decided, as they are before the log has been read up to where it
+    /// ended: what the last decision of a budget in force blocks is blocked too, also where the budget waits for its history.
+    #[must_use]
+    pub fn check_last_known(&self, dimensions: &Dimensions<'_>, now: TimeUs) -> Check {
+        view::check(&self.ledger, &self.budgets, Some(&self.decisions), dimensions, now)
     }
 
     /// A page of balances, of at most so many rows.

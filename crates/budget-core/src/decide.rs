@@ -61,6 +61,12 @@ impl Decisions {
         self.published.values()
     }
 
+    /// The last decision for a scope, where it blocks now.
+    pub(crate) fn block(&self, budget: &str, scope: &Scope, now: TimeUs) -> Option<&Decision> {
+        let last = self.published.get(&decision_key(budget, scope))?;
+        (last.state == DecisionState::Blocked && last.window.contains(now)).then_some(last)
+    }
+
     pub(crate) fn blocked(&self) -> usize {
         self.expiries.len()
     }

@@ -12,6 +12,7 @@ use usage_types::{
 
 use crate::balance::Flags;
 use crate::budgets::{BudgetState, Budgets};
+use crate::decide::Decisions;
 use crate::ledger::Ledger;
 
 /// The most balances that one page looks at: about a millisecond.
@@ -47,15 +48,29 @@ pub enum Check {
     Blocked(Standing),
 }
 
-pub(crate) fn check(ledger: &Ledger, budgets: &Budgets, dimensions: &Dimensions<'_>, now: TimeUs) -> Check {
+/// With `published`, what was last decided blocks too: for while the balances are behind.
+pub(crate) fn check(
+    ledger: &Ledger,
+    budgets: &Budgets,
+    published: Option<&Decisions>,
+    dimensions: &Dimensions<'_>,
+    now: TimeUs,
+) -> Check {
     let (mut blocked, mut tightest): (Option<Standing>, Option<Standing>) = (None, None);
     ledger.each_tracker(dimensions, |at, tracker| {
         let Some(state) = tracker.budget.and_then(|slot| budgets.slot(slot)) else { return };
-        if state.budget.mode != Mode::Hard || state.warming.is_some() {
+        let last = published.and_then(|published| {
+            let scope = scope_of(&state.budget, dimensions);
+            published.block(&state.budget.id, &scope, now)
+        });
+        if state.budget.mode != Mode::Hard || (state.warming.is_some() && last.is_none()) {
             return;
         }
-        let standing = standing(ledger, at, state, dimensions, now);
-        let (best, better) = if standing.fill.is_reached() {
+        let mut standing = standing(ledger, at, state, dimensions, now);
+        if let Some(last) = last {
+            standing.window = last.window;
+        }
+        let (best, better) = if standing.fill.is_reached() || last.is_some() {
             let better = blocked.as_ref().map(|best| best.window.end.cmp(&standing.window.end));
             (&mut blocked, better)
         } else {
@@ -76,15 +91,19 @@ fn standing(ledger: &Ledger, tracker: u32, state: &BudgetState, dimensions: &Dim
         Some(scope) => ledger.balance_at(tracker, scope, now),
         None => (ledger.tracker(tracker).window_of(now, &ledger.windows), None),
     };
-    let dims = state.budget.scope_dimensions();
     let balance = balance.map(|at| ledger.balances.get(at));
     let amount = |measure| balance.map_or(Amount(0), |balance| balance.amount(measure));
     Standing {
         budget: Arc::clone(&state.budget),
-        scope: Scope::new(dims.iter().filter_map(|dim| dimensions.get(dim).map(|value| (dim, value)))),
+        scope: scope_of(&state.budget, dimensions),
         window,
         fill: state.budget.limits_of(|dim| dimensions.get(dim)).tightest(amount),
     }
+}
+
+fn scope_of(budget: &Budget, dimensions: &Dimensions<'_>) -> Scope {
+    let dims = budget.scope_dimensions();
+    Scope::new(dims.iter().filter_map(|dim| dimensions.get(dim).map(|value| (dim, value))))
 }
 
 /// Which balances.

@@ -457,3 +457,33 @@ fn a_number_above_what_the_log_has_taken_is_not_forgotten() {
     assert!(core.effects(over).is_empty(), "the next start would find two records and begin below 7");
     assert_eq!(core.decisions().count(), 1);
 }
+
+#[test]
+fn while_balances_are_behind_the_last_decision_blocks_until_its_window_ends() {
+    let mut before = core_with_daily(100);
+    apply(&mut before, &[support("1", day(), 120)]);
+    let decided = before.effects(day()).decisions;
+    assert_eq!(decided.len(), 1);
+
+    // A restart that has read none of it yet: the decision is in the log, the balance is not.
+    let mut core = core_with_daily(100);
+    core.load_decisions(decided.clone());
+    let (support, other) = (dims(SUPPORT), dims(&[(Dimension::Namespace, "other")]));
+    assert!(matches!(core.check(&support, day()), Check::Allowed(Some(_))));
+    let Check::Blocked(standing) = core.check_last_known(&support, day()) else { panic!("it is blocked") };
+    assert_eq!((standing.window, &*standing.budget.id), (decided[0].window, "daily"));
+    assert_eq!(core.check_last_known(&other, day()), Check::Allowed(None));
+    assert!(matches!(core.check_last_known(&support, at("2026-11-22T00:00:00Z")), Check::Allowed(Some(_))));
+
+    // One that waits for its history has no say but by what it decided.
+    let mut warming = Core::new(CoreConfig::default());
+    assert_eq!(warming.set_budgets(set([budget("daily", SUPPORT, &[], 100)]), day()).len(), 1);
+    assert_eq!(warming.check_last_known(&support, day()), Check::Allowed(None));
+    warming.load_decisions(decided);
+    assert!(matches!(warming.check_last_known(&support, day()), Check::Blocked(_)));
+    assert_eq!(warming.check(&support, day()), Check::Allowed(None));
+
+    // A budget that is gone blocks nobody.
+    core.set_budgets(set([]), day());
+    assert_eq!(core.check_last_known(&support, day()), Check::Allowed(None));
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http_listen::Secret;
 use usage_intake::Intake;
 
-use crate::HttpError;
+use crate::{CheckConfig, HttpError};
 
 /// The settings of a [`crate::Server`].
 #[derive(Debug, Clone)]
@@ -16,8 +16,10 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// The key that every `/v1` route asks for.
     pub admin_key: Secret,
-    /// Reads the bodies of `POST /v1/events`.
+    /// Reads the bodies of `POST /v1/events`, and says which headers name dimensions.
     pub intake: Arc<Intake>,
+    /// What checks answer while the balances are not current.
+    pub check: CheckConfig,
     /// The largest body of `POST /v1/events`, in bytes. One event in it has the smaller bound of `usage-intake`.
     pub max_body_bytes: usize,
     /// How long a client may take to send a request's head. An idle kept-alive connection is closed after it as well.
@@ -49,6 +51,7 @@ impl HttpConfig {
             listen,
             admin_key,
             intake: Arc::new(Intake::default()),
+            check: CheckConfig::default(),
             max_body_bytes: 8 << 20,
             // Gateways keep their connections for a minute or so; a head itself takes milliseconds.
             header_timeout: Duration::from_secs(30),

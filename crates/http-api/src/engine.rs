@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio_stream::Stream;
-use usage_types::{Decision, Dimensions};
+use usage_types::Decision;
 
-use crate::{ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, ReportInfo, StatusView};
+use crate::{ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, Enforcement, ReportInfo, StatusView};
 
 /// Everything behind the routes. The methods that are not `async` answer from memory and must not block.
 ///
@@ -22,8 +22,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Publishes events to the log; one result a record, in their order. Returns when each is acknowledged or refused.
     async fn publish(&self, records: Vec<IntakeRecord>) -> Vec<Result<Ack, PublishError>>;
 
-    /// Whether a request with these dimensions may be made now.
-    fn check(&self, dimensions: &Dimensions<'_>) -> CheckAnswer;
+    /// Whether a request may be made now.
+    fn check(&self, question: &CheckQuestion<'_>) -> CheckAnswer;
+
+    /// How current the balances are that [`Self::check`] looks at.
+    fn enforcement(&self) -> Enforcement;
 
     /// The live balances that match, at most `query.limit` of them.
     fn balances(&self, query: &BalanceQuery) -> Vec<BalanceRow>;

@@ -6,6 +6,7 @@
 //! implements, so this crate can be tested whole with an engine of its own. TLS is absent too: a proxy ends it.
 
 mod auth;
+mod check;
 mod clock;
 mod config;
 mod engine;
@@ -22,6 +23,7 @@ mod server;
 mod view;
 mod write_timeout;
 
+pub use check::{CheckAnswer, CheckConfig, CheckQuestion, CheckReason, Enforcement, FailPolicy};
 pub use config::HttpConfig;
 pub use engine::{Ack, Engine, IntakeRecord, OutputFormat, PublishError, QueryBody, QueryOutput, SqlRequest};
 pub use error::HttpError;
@@ -30,6 +32,6 @@ pub use problem::ApiProblem;
 pub use router::{Method, routes};
 pub use server::Server;
 pub use view::{
-    BalanceQuery, BalanceRow, CheckAnswer, HealthRow, LagView, LakeView, LogKind, LogView, MailRow, MailState,
-    RejectionRow, ReportInfo, ReportParameter, StatusView, Totals, UnpricedRow,
+    BalanceQuery, BalanceRow, HealthRow, LagView, LakeView, LogKind, LogView, MailRow, MailState, RejectionRow,
+    ReportInfo, ReportParameter, StatusView, Totals, UnpricedRow,
 };

@@ -8,7 +8,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -35,6 +35,8 @@ pub enum Method {
     Get,
     /// `POST`.
     Post,
+    /// Whatever a client sends.
+    Any,
 }
 
 /// One route: the table is what the router is built from and what the OpenAPI document is checked against.
@@ -50,7 +52,7 @@ fn route(method: Method, path: &'static str, handler: MethodRouter<AppState>) ->
 
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
-    use Method::{Get, Post};
+    use Method::{Any, Get, Post};
     let mut table = vec![
         route(Post, "/v1/events",           post(events::publish)),
         // Where clients of OpenMeter's API send theirs.
@@ -58,6 +60,8 @@ fn table() -> Vec<Route> {
         route(Post, "/v1/litellm",          post(events::litellm)),
         route(Get,  "/v1/check",            get(check::check)),
         route(Post, "/v1/check",            post(check::check)),
+        route(Any,  "/v1/check/",           any(check::forwarded)),
+        route(Any,  "/v1/check/{*path}",    any(check::forwarded)),
         route(Get,  "/v1/balances",         get(balances::balances)),
         route(Get,  "/v1/decisions",        get(decisions::decisions)),
         route(Get,  "/v1/decisions/stream", get(decisions::stream)),

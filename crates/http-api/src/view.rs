@@ -3,49 +3,9 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use usage_types::{Alert, Currency, DecisionState, Dimension, Every, ReasonCode, Rejection, Scope, TimeUs, Window};
+use usage_types::{Alert, Currency, DecisionState, Dimension, Every, Rejection, Scope, TimeUs, Window};
 
 use crate::schema;
-
-/// The answer to a check. `budget` and what follows it name the budget that blocks or, where the request is allowed, the
-/// one closest to its limit; all are absent where no budget matches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct CheckAnswer {
-    /// Whether the request may be made.
-    #[schemars(with = "schema::DecisionState")]
-    pub state: DecisionState,
-    /// Why, for programs.
-    #[schemars(with = "schema::ReasonCode")]
-    pub reason_code: ReasonCode,
-    /// The status of this answer: 200, or the budget's 403 or 429.
-    pub http_status: u16,
-    /// The id of the budget.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub budget: Option<String>,
-    /// Whose balance it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<schema::Scope>")]
-    pub scope: Option<Scope>,
-    /// What the budget limits, like `tokens` or `cost`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub measure: Option<String>,
-    /// The currency of a cost.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<schema::Currency>")]
-    pub currency: Option<Currency>,
-    /// The limit, in units of the measure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<String>,
-    /// The balance, in units of the measure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub used: Option<String>,
-    /// The window of the balance. `Retry-After` counts to its end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<schema::Window>")]
-    pub window: Option<Window>,
-    /// How old the newest event is that this answer takes into account, in microseconds.
-    pub enforcement_lag_us: u64,
-}
 
 /// Which balances to show. A field that is `None` does not filter.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
-use http_listen::{BearerError, check_bearer};
+use http_listen::{KeyError, check_key};
 use otlp_intake::{Decoded, Encoding, OtlpError, OtlpMap, decode_logs, decode_traces};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use usage_types::canonical_key;
@@ -65,7 +65,7 @@ impl Entrance {
 
     /// Lets a request in whose key is right, while there is room for its body.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<SemaphorePermit<'_>, Failure> {
-        check_bearer(headers, &self.config.key).map_err(unauthorized)?;
+        check_key(headers, &self.config.key).map_err(unauthorized)?;
         self.requests.try_acquire().map_err(|_| Failure::Busy)
     }
 
@@ -133,12 +133,12 @@ struct Prepared {
     decoded: Decoded,
 }
 
-fn unauthorized(error: BearerError) -> Failure {
+fn unauthorized(error: KeyError) -> Failure {
     Failure::Unauthorized(match error {
-        BearerError::NotOnce => {
+        KeyError::NotOnce => {
             format!("{error}; exporters take it from OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20KEY")
         }
-        BearerError::OtherScheme | BearerError::WrongKey => error.to_string(),
+        KeyError::OtherScheme | KeyError::WrongKey => error.to_string(),
     })
 }
 

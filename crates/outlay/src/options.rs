@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use http_api::{CheckConfig, FailPolicy};
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -123,6 +124,13 @@ pub struct ServeOptions {
     /// The admin key; without it one is generated into the data folder and printed once
     #[arg(long, env = "OUTLAY_ADMIN_KEY", value_name = "KEY", hide_env_values = true)]
     pub admin_key: Option<String>,
+    /// What checks answer while balances are behind: `open` (all may spend), `closed` (503) or `last-known` (those may
+    /// spend whom neither a balance nor the last decision blocks) [default: last-known]
+    #[arg(long, env = "OUTLAY_CHECK_FAIL", value_name = "POLICY")]
+    pub check_fail: Option<FailPolicy>,
+    /// How far balances may be behind the log before that, in milliseconds [default: 5000]
+    #[arg(long, env = "OUTLAY_CHECK_LAG_MS", value_name = "MS")]
+    pub check_lag_ms: Option<u64>,
     /// Log lines as `text` or `json` [default: text on a terminal, else json]
     #[arg(long, env = "OUTLAY_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -164,7 +172,7 @@ impl ServeOptions {
         }
         pick!(data kafka log partitions replication http otlp_grpc otlp_http budgets prices intake schema_registry smtp smtp_ca mail_from commit_interval_ms
               commit_rows
-              dedup_hours dedup_ids event_bytes_max sql_memory_mib sql_timeout_s admin_key log_format config)
+              dedup_hours dedup_ids event_bytes_max sql_memory_mib sql_timeout_s admin_key check_fail check_lag_ms log_format config)
     }
 }
 
@@ -226,6 +234,8 @@ pub struct Settings {
     pub sql_timeout: Duration,
     /// The admin key, where one was given.
     pub admin_key: Option<String>,
+    /// What checks answer while balances are behind.
+    pub check: CheckConfig,
 }
 
 impl Settings {
@@ -287,6 +297,10 @@ impl Settings {
             sql_memory_mib: options.sql_memory_mib.unwrap_or(1024),
             sql_timeout: Duration::from_secs(options.sql_timeout_s.unwrap_or(30).max(1)),
             admin_key: options.admin_key,
+            check: CheckConfig {
+                fail: options.check_fail.unwrap_or_default(),
+                lag_max: options.check_lag_ms.map_or(CheckConfig::default().lag_max, Duration::from_millis),
+            },
         })
     }
 }

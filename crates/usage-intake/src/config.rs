@@ -19,7 +19,8 @@ pub struct IntakeConfig {
     /// CloudEvents whose data is not our event, by their `type`; the first that fits counts.
     pub cloudevents: Vec<CloudEventMap>,
     /// Headers of records and requests, in lower case, that name a dimension which the event itself lacks; the first that is there
-    /// counts. By default `x-outlay-namespace` and so on.
+    /// counts. By default `x-outlay-namespace` and so on, then `x-policy-project` and `x-policy-user`. The questions of gateways
+    /// (`/v1/check`) name their dimensions by these, too.
     pub headers: Vec<(String, Dimension)>,
     /// In what a record with a schema registry's prefix is written, where neither a registry nor its header `content-type` says it.
     pub framed: Encoding,
@@ -29,6 +30,10 @@ pub struct IntakeConfig {
     pub opentelemetry: OtlpMap,
 }
 
+/// What gateways with a policy check by project and user send; a project pays, so it is the namespace.
+const POLICY_HEADERS: [(&str, Dimension); 2] =
+    [("x-policy-project", Dimension::Namespace), ("x-policy-user", Dimension::User)];
+
 /// The namespace of what names none, in the formats that know no namespace.
 const DEFAULT_NAMESPACE: &str = "default";
 
@@ -37,7 +42,12 @@ impl Default for IntakeConfig {
         let litellm = LiteLlmMap::default();
         Self {
             cloudevents: vec![CloudEventMap::litellm_openmeter(&litellm)],
-            headers: Dimension::ALL.map(|dimension| (dimension.header().to_owned(), dimension)).to_vec(),
+            headers: Dimension::ALL
+                .map(|dimension| (dimension.header(), dimension))
+                .into_iter()
+                .chain(POLICY_HEADERS)
+                .map(|(name, dimension)| (name.to_owned(), dimension))
+                .collect(),
             framed: Encoding::default(),
             litellm,
             opentelemetry: OtlpMap::default(),

@@ -88,7 +88,13 @@ opentelemetry:
     assert_eq!(config.cloudevents[2].event_type, "litellm_tokens");
     assert_eq!(config.cloudevents[2].dimensions[0], (Dimension::Namespace, DataSource::Value("gateway".to_owned())));
     assert_eq!(config.headers[0], ("x-team".to_owned(), Dimension::Team));
-    assert_eq!(config.headers.len(), 1 + Dimension::COUNT);
+    assert_eq!(config.headers.len(), 1 + Dimension::COUNT + 2);
+    let policy = IntakeConfig::from_yaml("headers: { x-policy-user: team }").unwrap();
+    let means = |name: &str| policy.headers.iter().filter(|(is, _)| is == name).map(|(_, d)| *d).collect::<Vec<_>>();
+    assert_eq!(
+        (means("x-policy-user"), means("x-policy-project")),
+        (vec![Dimension::Team], vec![Dimension::Namespace])
+    );
     let of = |dimension| config.litellm.dimensions.iter().find(|(is, _)| *is == dimension).unwrap().1.join(" ");
     assert_eq!(
         (of(Dimension::Team), of(Dimension::User)),

@@ -41,13 +41,16 @@ pub fn document() -> Value {
         .into_generator();
     let mut paths = Map::new();
     for operation in operations::all(&mut generator) {
-        let name = match operation.method {
-            Method::Get => "get",
-            Method::Post => "post",
-        };
-        let entry = paths.entry(operation.path).or_insert_with(|| json!({}));
-        entry[name] = finish(operation.path, operation.object);
+        let entry = paths.entry(templated(operation.path)).or_insert_with(|| json!({}));
+        for name in names(operation.method) {
+            let mut object = operation.object.clone();
+            if operation.method == Method::Any {
+                object["operationId"] = format!("{}_{name}", object["operationId"].as_str().unwrap_or_default()).into();
+            }
+            entry[*name] = finish(operation.path, object);
+        }
     }
+    let responses = operations::shared_responses(&mut generator);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -58,8 +61,24 @@ pub fn document() -> Value {
         },
         "servers": [{ "url": "/" }],
         "paths": paths,
-        "components": { "schemas": schemas(generator), "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } } },
+        "components": { "schemas": schemas(generator), "responses": responses, "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } } },
     })
+}
+
+/// The operations that a route's method stands for.
+#[must_use]
+pub const fn names(method: Method) -> &'static [&'static str] {
+    match method {
+        Method::Get => &["get"],
+        Method::Post => &["post"],
+        Method::Any => &["get", "post", "put", "patch", "delete"],
+    }
+}
+
+/// A path of the router as the document writes it: `{path}` for what may have slashes in it, too.
+#[must_use]
+pub fn templated(path: &str) -> String {
+    path.replace("{*", "{")
 }
 
 /// Adds what every operation has: the key where it is needed, and, where it says nothing of that itself, problems as the answer to what goes

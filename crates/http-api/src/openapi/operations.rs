@@ -1,11 +1,12 @@
 //! What each route takes and answers, in words and schemas.
 
 use schemars::{JsonSchema, SchemaGenerator};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use usage_intake::IntakeConfig;
 use usage_types::{Dimension, Every};
 
 use crate::routes::balances::TRUNCATED;
-use crate::routes::check::CheckBody;
+use crate::routes::check::{CheckBody, REFUSE_WITH};
 use crate::routes::events::EventsAnswer;
 use crate::routes::query::SqlBody;
 use crate::{BalanceRow, Method, OutputFormat, ReportInfo, StatusView, page, schema};
@@ -21,8 +22,9 @@ pub(super) struct Operation {
 pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<Operation> {
     let get = |path, object| Operation { method: Method::Get, path, object };
     let post = |path, object| Operation { method: Method::Post, path, object };
+    let any = |path, object| Operation { method: Method::Any, path, object };
     let scope = generator.subschema_for::<schema::Scope>().to_value();
-    let check_with_body = check(generator, "checkWithBody", Some(&scope));
+    let check_with_body = check("checkWithBody", Some(&scope));
     let mut operations = vec![
         post("/v1/events", publish(generator, "publishEvents", "Publish usage events")),
         post(
@@ -30,8 +32,10 @@ pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<Operation> {
             publish(generator, "publishOpenMeterEvents", "The same, where clients of OpenMeter send"),
         ),
         post("/v1/litellm", litellm(generator)),
-        get("/v1/check", check(generator, "check", None)),
+        get("/v1/check", check("check", None)),
         post("/v1/check", check_with_body),
+        any("/v1/check/", forwarded_check("checkRoot")),
+        any("/v1/check/{*path}", forwarded_check("checkBelow")),
         get("/v1/balances", balances(generator)),
         get("/v1/decisions", decisions(generator)),
         get("/v1/decisions/stream", stream()),
@@ -175,15 +179,76 @@ fn litellm(generator: &mut SchemaGenerator) -> Value {
     })
 }
 
-fn check(generator: &mut SchemaGenerator, id: &str, body: Option<&Value>) -> Value {
-    let mut parameters = Vec::new();
-    for dimension in Dimension::ALL {
-        parameters.push(text_parameter(dimension.header(), "header", "The value of the dimension."));
-        parameters.push(text_parameter(dimension.name(), "query", "The same in the URL."));
+fn check(id: &str, body: Option<&Value>) -> Value {
+    let mut parameters = check_headers();
+    parameters.extend(
+        Dimension::ALL.map(|dimension| text_parameter(dimension.name(), "query", "The same dimension in the URL.")),
+    );
+    let statuses = json!({ "type": "integer", "enum": [401, 403, 429, 503] });
+    let description =
+        "The status of every refusal, for gateways that know only some; X-Outlay-Status has the answer's own.";
+    parameters.push(parameter(REFUSE_WITH, "query", description, &statuses));
+    let mut operation = json!({
+        "operationId": id,
+        "summary": "May this request be made?",
+        "description": "For gateways: dimensions as headers (or in the URL, or the body of a POST); the status is the answer. \
+                        The namespace must be named.",
+        "parameters": parameters,
+        "responses": check_responses(),
+    });
+    if let Some(schema) = body {
+        operation["requestBody"] =
+            json!({ "required": false, "content": { "application/json": { "schema": schema } } });
     }
-    let headers: serde_json::Map<String, Value> = [
+    operation
+}
+
+fn forwarded_check(id: &str) -> Value {
+    let below = text_parameter("path", "path", "The path of the original request; not read.");
+    let parameters = if id == "checkBelow" { vec![below] } else { Vec::new() };
+    json!({
+        "operationId": id,
+        "summary": "The same for gateways that append the original request's path",
+        "description": "As Envoy's ext_authz does. Any method. The headers of `GET /v1/check` are read and nothing else, since query and body are \
+                        the original request's.",
+        "parameters": parameters,
+        "responses": check_responses(),
+    })
+}
+
+/// The headers that name dimensions unless configured otherwise.
+fn check_headers() -> Vec<Value> {
+    IntakeConfig::default()
+        .headers
+        .iter()
+        .map(|(name, dimension)| text_parameter(name, "header", &format!("The dimension `{dimension}`.")))
+        .collect()
+}
+
+/// The statuses of a check, each with the name of its response and what it says.
+const CHECK_RESPONSES: [(&str, &str, &str); 4] = [
+    ("200", "CheckAllowed", "It may."),
+    ("403", "CheckForbidden", "It may not: a daily or longer budget is used up."),
+    ("429", "CheckThrottled", "It may not now: a short budget is used up."),
+    ("503", "CheckBehind", "It may not now: the balances are behind, and the fail policy is `closed`."),
+];
+
+fn check_responses() -> Value {
+    let reference = |name: &str| json!({ "$ref": format!("#/components/responses/{name}") });
+    CHECK_RESPONSES
+        .iter()
+        .map(|(status, name, _)| ((*status).to_owned(), reference(name)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// The responses that several operations refer to.
+pub(super) fn shared_responses(generator: &mut SchemaGenerator) -> Value {
+    let headers: Map<String, Value> = [
+        ("X-Outlay-Status", "The answer's own status, whatever `refuse_with` asks for."),
         ("X-Outlay-Reason", "The reason code."),
         ("X-Outlay-Enforcement-Lag-Ms", "How old the newest event is that this answer takes into account."),
+        ("X-Outlay-Fail-Policy", "The policy that answered because the balances are behind; only then."),
         ("X-Outlay-Budget", "The budget."),
         ("X-Outlay-Measure", "What it limits."),
         ("X-Outlay-Limit", "Its limit."),
@@ -194,25 +259,10 @@ fn check(generator: &mut SchemaGenerator, id: &str, body: Option<&Value>) -> Val
     .into_iter()
     .map(|(name, description)| (name.to_owned(), json!({ "description": description, "schema": { "type": "string" } })))
     .collect();
-    let answer = |description: &str, schema: &Value| json!({ "description": description, "headers": headers, "content": { "application/json": { "schema": schema } } });
     let schema = generator.subschema_for::<CheckBody>().to_value();
-    let mut operation = json!({
-        "operationId": id,
-        "summary": "May this request be made?",
-        "description": "For gateways: dimensions as headers (or in the URL, or the body of a POST); the status is the answer. \
-                        The namespace must be named.",
-        "parameters": parameters,
-        "responses": {
-            "200": answer("It may.", &schema),
-            "403": answer("It may not: a daily or longer budget is used up.", &schema),
-            "429": answer("It may not now: a short budget is used up.", &schema),
-        },
-    });
-    if let Some(schema) = body {
-        operation["requestBody"] =
-            json!({ "required": false, "content": { "application/json": { "schema": schema } } });
-    }
-    operation
+    let content = json!({ "application/json": { "schema": schema } });
+    let response = |description: &str| json!({ "description": description, "headers": headers, "content": content });
+    CHECK_RESPONSES.iter().map(|(_, name, says)| ((*name).to_owned(), response(says))).collect::<Map<_, _>>().into()
 }
 
 fn balances(generator: &mut SchemaGenerator) -> Value {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_api::{
-    Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, Engine, HealthRow, IntakeRecord, LagView, LakeView,
-    LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo,
-    ReportParameter, SqlRequest, StatusView, Totals, UnpricedRow,
+    Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, HealthRow,
+    IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody,
+    QueryOutput, RejectionRow, ReportInfo, ReportParameter, SqlRequest, StatusView, Totals, UnpricedRow,
 };
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
@@ -19,6 +19,9 @@ use usage_types::{
     Alert, Currency, Decision, DecisionState, Dimension, Dimensions, ReasonCode, RejectCode, Rejection, Scope, TimeUs,
     Window,
 };
+
+/// Answers checks.
+pub type Checker = Box<dyn Fn(&CheckQuestion<'_>) -> CheckAnswer + Send + Sync>;
 
 /// The engine. Records go to partition 0 at growing offsets.
 pub struct FakeEngine {
@@ -31,6 +34,11 @@ pub struct FakeEngine {
     /// Decided just before the next full set is told: what a stream must expect between subscribing and asking.
     pub sudden: Mutex<Vec<Decision>>,
     pub not_ready: Mutex<Option<String>>,
+    /// What was checked: the dimensions, and whether the last known decisions count.
+    pub questions: Mutex<Vec<(Dimensions<'static>, bool)>>,
+    pub enforcement: Mutex<Enforcement>,
+    /// Answers checks in the place of the decisions above.
+    pub checker: Option<Checker>,
     pub queries: Mutex<Vec<SqlRequest>>,
     pub report_params: Mutex<Vec<BTreeMap<String, String>>>,
     pub balance_queries: Mutex<Vec<BalanceQuery>>,
@@ -46,6 +54,9 @@ impl Default for FakeEngine {
             updates: broadcast::channel(4).0,
             sudden: Mutex::default(),
             not_ready: Mutex::default(),
+            questions: Mutex::default(),
+            checker: None,
+            enforcement: Mutex::new(Enforcement { lag_us: 1_500, problem: None }),
             queries: Mutex::default(),
             report_params: Mutex::default(),
             balance_queries: Mutex::default(),
@@ -109,30 +120,22 @@ impl Engine for FakeEngine {
         records.into_iter().enumerate().map(&mut publish).collect()
     }
 
-    fn check(&self, dimensions: &Dimensions<'_>) -> CheckAnswer {
-        let namespace = dimensions.get(Dimension::Namespace).unwrap_or_default();
+    fn check(&self, question: &CheckQuestion<'_>) -> CheckAnswer {
+        if let Some(checker) = &self.checker {
+            return checker(question);
+        }
+        self.questions.lock().push((question.dimensions.clone().into_owned(), question.last_known));
+        let namespace = question.dimensions.get(Dimension::Namespace).unwrap_or_default();
         assert_ne!(namespace, "panic", "asked to panic");
-        let allowed = CheckAnswer {
-            state: DecisionState::Allowed,
-            reason_code: ReasonCode::WithinQuota,
-            http_status: 200,
-            budget: None,
-            scope: None,
-            measure: None,
-            currency: None,
-            limit: None,
-            used: None,
-            window: None,
-            enforcement_lag_us: 1_500,
-        };
-        let Some(decision) =
-            self.decisions.lock().iter().find(|d| d.scope.get(Dimension::Namespace) == Some(namespace)).cloned()
+        let decisions = self.decisions.lock();
+        let Some(decision) = decisions.iter().find(|d| d.scope.get(Dimension::Namespace) == Some(namespace)).cloned()
         else {
-            return allowed;
+            let within = CheckReason::Decision(ReasonCode::WithinQuota);
+            return CheckAnswer::of_no_budget(DecisionState::Allowed, within, 200);
         };
         CheckAnswer {
             state: decision.state,
-            reason_code: decision.reason_code,
+            reason_code: CheckReason::Decision(decision.reason_code),
             http_status: decision.http_status,
             budget: Some(decision.budget),
             scope: Some(decision.scope),
@@ -141,8 +144,11 @@ impl Engine for FakeEngine {
             limit: Some(decision.limit),
             used: Some(decision.used),
             window: Some(decision.window),
-            enforcement_lag_us: 1_500,
         }
+    }
+
+    fn enforcement(&self) -> Enforcement {
+        self.enforcement.lock().clone()
     }
 
     fn balances(&self, query: &BalanceQuery) -> Vec<BalanceRow> {

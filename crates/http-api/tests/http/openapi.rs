@@ -17,10 +17,14 @@ fn the_document_has_every_route_and_no_other() {
             described.insert((path.clone(), method.clone()));
         }
     }
-    let name = |method| if method == Method::Get { "get" } else { "post" };
     let otlp = openapi::OTLP_PATHS.map(|path| (Method::Post, path));
-    let served: BTreeSet<_> =
-        routes().into_iter().chain(otlp).map(|(method, path)| (path.to_owned(), name(method).to_owned())).collect();
+    let served: BTreeSet<_> = routes()
+        .into_iter()
+        .chain(otlp)
+        .flat_map(|(method, path)| {
+            openapi::names(method).iter().map(move |name| (openapi::templated(path), (*name).to_owned()))
+        })
+        .collect();
     assert_eq!(described, served);
 }
 
@@ -79,6 +83,8 @@ async fn what_is_answered_has_the_shape_that_the_document_promises() {
         let answer = ask(server.addr, method, path, &[], body).await;
         let responses = &document["paths"][pattern][method.to_lowercase()]["responses"];
         let response = if answer.status == 404 { &responses["default"] } else { &responses[answer.status.as_str()] };
+        let shared = response["$ref"].as_str().map(|path| document.pointer(path.trim_start_matches('#')).unwrap());
+        let response = shared.unwrap_or(response);
         let schema = &response["content"][answer.header("content-type")]["schema"];
         assert!(schema.is_object(), "{path}: {response}");
         conforms(&document, schema, &answer.json(), path);

@@ -9,14 +9,14 @@ use budget_core::{BalanceFilter, BalanceView, Check, Kind, KindFilter, Standing,
 use bytes::Bytes;
 use event_log::{LogError, Publisher, topics};
 use http_api::{
-    Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, Engine, HealthRow, IntakeRecord, LagView, LakeView,
-    LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo,
-    ReportParameter, SqlRequest, StatusView, Totals, UnpricedRow,
+    Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, HealthRow,
+    IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody,
+    QueryOutput, RejectionRow, ReportInfo, ReportParameter, SqlRequest, StatusView, Totals, UnpricedRow,
 };
 use otlp_server::Entrance;
 use tokio::sync::broadcast;
 use usage_lake::{LakeError, QueryPool, Report, ReportRequest};
-use usage_types::{Decision, DecisionState, Dimensions, Fill, Measure, Mode, ReasonCode, TimeUs, TokenClass};
+use usage_types::{Decision, DecisionState, Fill, Measure, Mode, ReasonCode, TimeUs, TokenClass};
 
 use super::shared::Shared;
 use super::views::query_input;
@@ -61,38 +61,6 @@ impl Outlay {
         let _first = self.otlp.set(Arc::downgrade(&entrance));
     }
 
-    fn answer(&self, standing: Option<Standing>, state: DecisionState, reason: ReasonCode) -> CheckAnswer {
-        let (_, enforcement_lag_us) = self.shared.lag();
-        let http_status = match (&standing, state) {
-            (Some(standing), DecisionState::Blocked) => standing.budget.http_status,
-            _ => 200,
-        };
-        let mut answer = CheckAnswer {
-            state,
-            reason_code: reason,
-            http_status,
-            budget: None,
-            scope: None,
-            measure: None,
-            currency: None,
-            limit: None,
-            used: None,
-            window: None,
-            enforcement_lag_us,
-        };
-        if let Some(Standing { budget, scope, window, fill }) = standing {
-            let measure = fill.limit.measure;
-            answer.budget = Some(budget.id.to_string());
-            answer.scope = Some(scope);
-            answer.measure = Some(measure.name().to_owned());
-            answer.currency = measure.currency();
-            answer.limit = Some(measure.format(fill.limit.amount));
-            answer.used = Some(measure.format(fill.used));
-            answer.window = Some(window);
-        }
-        answer
-    }
-
     async fn query(&self, sql: String, format: OutputFormat) -> Result<QueryOutput, ApiProblem> {
         let begun = Instant::now();
         let shared = Arc::clone(&self.shared);
@@ -124,6 +92,29 @@ impl Outlay {
                 return rows;
             }
         }
+    }
+}
+
+fn answer(check: Check) -> CheckAnswer {
+    let (standing, state, reason, status) = match check {
+        Check::Allowed(standing) => (standing, DecisionState::Allowed, ReasonCode::WithinQuota, 200),
+        Check::Blocked(standing) => {
+            let (reason, status) = (standing.reason(), standing.budget.http_status);
+            (Some(standing), DecisionState::Blocked, reason, status)
+        }
+    };
+    let none = CheckAnswer::of_no_budget(state, CheckReason::Decision(reason), status);
+    let Some(Standing { budget, scope, window, fill }) = standing else { return none };
+    let measure = fill.limit.measure;
+    CheckAnswer {
+        budget: Some(budget.id.to_string()),
+        scope: Some(scope),
+        measure: Some(measure.name().to_owned()),
+        currency: measure.currency(),
+        limit: Some(measure.format(fill.limit.amount)),
+        used: Some(measure.format(fill.used)),
+        window: Some(window),
+        ..none
     }
 }
 
@@ -170,16 +161,20 @@ impl Engine for Outlay {
         acks
     }
 
-    fn check(&self, dimensions: &Dimensions<'_>) -> CheckAnswer {
+    fn check(&self, question: &CheckQuestion<'_>) -> CheckAnswer {
         let now = TimeUs::from(chrono::Utc::now());
-        let check = self.shared.counted.lock().core.check(dimensions, now);
-        match check {
-            Check::Allowed(standing) => self.answer(standing, DecisionState::Allowed, ReasonCode::WithinQuota),
-            Check::Blocked(standing) => {
-                let reason = standing.reason();
-                self.answer(Some(standing), DecisionState::Blocked, reason)
-            }
-        }
+        let counted = self.shared.counted.lock();
+        let check = if question.last_known {
+            counted.core.check_last_known(&question.dimensions, now)
+        } else {
+            counted.core.check(&question.dimensions, now)
+        };
+        drop(counted);
+        answer(check)
+    }
+
+    fn enforcement(&self) -> Enforcement {
+        self.shared.enforcement(chrono::Utc::now().into())
     }
 
     fn balances(&self, query: &BalanceQuery) -> Vec<BalanceRow> {

@@ -125,6 +125,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let engine = Arc::new(Outlay::new(Arc::clone(&shared), queries, brokers.clone())?);
     let mut http_config = HttpConfig::new(shared.settings.http, Secret::new(admin_key.clone()));
     http_config.intake = Arc::clone(&intake);
+    http_config.check = shared.settings.check;
     let entrance = entrance(&admin_key, &engine, &intake);
     let server = Server::bind(http_config, engine)
         .await

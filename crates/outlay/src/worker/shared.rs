@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use budget_core::CoreStats;
 use event_log::LogConfig;
+use http_api::Enforcement;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use usage_types::{Alert, BudgetSet, Decision, TimeUs};
@@ -23,6 +24,8 @@ const DECISIONS_BUFFERED: usize = 1024;
 const ALERTS_KEPT: usize = 10_000;
 /// Seconds over which the rate of events is taken.
 const RATE_SECONDS: usize = 5;
+/// The lag is noted twice a second; one that was not noted for so long is not believed any more.
+const LAG_STALE_US: u64 = 2_000_000;
 /// Trouble with the log older than this is over: librdkafka says so again while it lasts.
 const TROUBLE_FADES: Duration = Duration::from_secs(15);
 
@@ -52,6 +55,8 @@ pub struct Shared {
     pub started_at: TimeUs,
     lag_events: AtomicI64,
     lag_us: AtomicI64,
+    /// When the lag was noted last, in microseconds since the epoch.
+    lag_noted_us: AtomicI64,
     state: Mutex<State>,
 }
 
@@ -86,6 +91,7 @@ impl Shared {
         budgets: Arc<BudgetSet>,
         mail: Mail,
     ) -> Self {
+        let started_at = TimeUs::from(chrono::Utc::now());
         Self {
             settings,
             log_config,
@@ -97,9 +103,10 @@ impl Shared {
             metrics: Metrics::new(),
             stopping: AtomicBool::new(false),
             caught_up: AtomicBool::new(false),
-            started_at: TimeUs::from(chrono::Utc::now()),
+            started_at,
             lag_events: AtomicI64::new(0),
             lag_us: AtomicI64::new(0),
+            lag_noted_us: AtomicI64::new(started_at.0),
             state: Mutex::default(),
         }
     }
@@ -109,6 +116,7 @@ impl Shared {
         let lag_us = if lag_events == 0 { 0 } else { (now.0 - newest.0).max(0) };
         self.lag_events.store(lag_events, Ordering::Relaxed);
         self.lag_us.store(lag_us, Ordering::Relaxed);
+        self.lag_noted_us.store(now.0, Ordering::Relaxed);
         self.metrics.consumer_lag.set(lag_events);
         self.metrics.enforcement_lag.set(seconds_between(TimeUs(0), TimeUs(lag_us)));
     }
@@ -227,6 +235,30 @@ impl Shared {
             problems.push(("schema registry", state.registry_problem()));
         }
         problems
+    }
+
+    /// How current the balances are. Other than readiness this does not look at the lake: while it takes no rows, events are counted
+    /// until memory for them is full, and then the lag says so.
+    pub fn enforcement(&self, now: TimeUs) -> Enforcement {
+        let (lag_events, noted_lag_us) = self.lag();
+        let unnoted_us = now.0.saturating_sub(self.lag_noted_us.load(Ordering::Relaxed));
+        let is_caught_up = self.caught_up.load(Ordering::Relaxed);
+        // A worker that does not say how far it is stands still, for as long as it has not said so.
+        let stands_still_us = u64::try_from(unnoted_us).unwrap_or(0);
+        let lag_us = if is_caught_up && stands_still_us > LAG_STALE_US {
+            noted_lag_us.max(stands_still_us)
+        } else {
+            noted_lag_us
+        };
+        let state = self.state.lock();
+        let trouble = || state.log_trouble.as_ref().filter(|(at, _)| at.elapsed() < TROUBLE_FADES);
+        let problem = state
+            .ended
+            .clone()
+            .or_else(|| state.registry_problem())
+            .or_else(|| (!is_caught_up).then(|| format!("catching up with the log: {lag_events} events behind")))
+            .or_else(|| trouble().map(|(_, what)| format!("the log is in trouble: {what}")));
+        Enforcement { lag_us, problem }
     }
 
     /// Whether decisions can be relied on.

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing helper fails its test")]
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
 
+mod beside;
 pub mod browser;
 pub mod events;
 #[path = "../../../../tests/free_port.rs"]
@@ -19,6 +20,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use beside::Beside;
 pub use free_port::free_port;
 pub use server::{Answer, Server};
 

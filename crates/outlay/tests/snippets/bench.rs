@@ -2,14 +2,12 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::common::{Server, pico, python, repository, wait_until_eq};
+use crate::common::{Beside, Server, pico, python, repository, wait_until_eq};
 use crate::page;
 
 /// A server, and a folder for the files of a client.
@@ -170,48 +168,6 @@ impl Counted {
     }
 }
 
-/// A program that runs beside the test until it is dropped, or ends by itself.
-pub struct Beside {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Beside {
-    /// Starts it; what it says goes to a file in the folder of that name.
-    #[track_caller]
-    pub fn start(bench: &Bench, name: &str, mut command: Command) -> Self {
-        let log = bench.folder.join(name);
-        let file = std::fs::File::create(&log).unwrap();
-        let child = command.stdout(file.try_clone().unwrap()).stderr(file).process_group(0).spawn();
-        let child = child.unwrap_or_else(|error| panic!("{name}: {error}; `./dev test` installs what it needs"));
-        Self { child, log }
-    }
-
-    /// What it said so far.
-    pub fn said(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
-    }
-
-    /// Panics where it has ended.
-    #[track_caller]
-    pub fn expect_alive(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            panic!("it ended with {status}:\n{}", self.said());
-        }
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        // A shell's programs with it.
-        let _gone = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        let _reaped = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- {}\n{}", self.log.display(), self.said());
-        }
-    }
-}
-
 /// The stand-in for providers of models, see `tests/clients/models.py`.
 pub struct Models {
     process: Beside,
@@ -223,7 +179,7 @@ impl Models {
     #[track_caller]
     pub fn start(bench: &Bench) -> Self {
         let script = repository("tests/clients/models.py");
-        let mut process = Beside::start(bench, "models.txt", bench.tool(python(), &[script]));
+        let mut process = Beside::start(&bench.folder.join("models.txt"), bench.tool(python(), &[script]));
         let port = crate::common::wait_for("the port of models.py", || {
             process.expect_alive();
             let said = process.said();

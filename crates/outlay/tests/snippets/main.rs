@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Beside, Counted, Models};
-use crate::common::{PATIENCE, free_port, wait_for, wait_until_eq, wait_within};
+use crate::bench::{Bench, Counted, Models};
+use crate::common::{Beside, PATIENCE, free_port, wait_for, wait_until_eq, wait_within};
 use crate::page::Use;
 
 /// What every snippet for a call of gpt-5.1 reports: 1200 tokens of input, 300 of them from a cache, and 120 of output, 40 of them
@@ -193,7 +193,7 @@ fn count_proxied_calls(bench: &Bench, name: &str) {
     command.env("OPENAI_BASE_URL", &models.url).env("OPENAI_API_KEY", "sk-any");
     // What LiteLLM would look up elsewhere on its own account.
     command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
-    let mut proxy = Beside::start(bench, "litellm.txt", command);
+    let mut proxy = Beside::start(&bench.folder.join("litellm.txt"), command);
     let url = format!("http://127.0.0.1:{port}");
     let http = bench.server.client();
     // Its modules take their time on a machine that has not read them before.
@@ -277,7 +277,7 @@ fn nginx_writes_events_and_rsyslog_ships_them() {
     std::fs::write(bench.folder.join("nginx.conf"), around).unwrap();
     let config = format!("{folder}/nginx.conf");
     let nginx = bench.tool("nginx", &["-p", folder, "-c", &config, "-e", "stderr"]);
-    let mut nginx = Beside::start(&bench, "nginx.txt", nginx);
+    let mut nginx = Beside::start(&bench.folder.join("nginx.txt"), nginx);
     wait_for("nginx", || {
         nginx.expect_alive();
         std::net::TcpStream::connect(&address).ok()
@@ -290,7 +290,7 @@ fn nginx_writes_events_and_rsyslog_ships_them() {
     for duplicates in [0, 2] {
         // The second one has lost its place in the file.
         let shipper = bench.tool("rsyslogd", &["-n", "-f", &config, "-i", &pid]);
-        let mut shipper = Beside::start(&bench, "rsyslog.txt", shipper);
+        let mut shipper = Beside::start(&bench.folder.join("rsyslog.txt"), shipper);
         bench.wait_until_counted(2, duplicates);
         shipper.expect_alive();
         drop(shipper);

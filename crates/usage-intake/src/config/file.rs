@@ -143,6 +143,7 @@ pub(super) fn read(text: &str) -> Result<IntakeConfig, FileError> {
         config.framed = framed(&text)?;
     }
     let named = headers(raw.headers.unwrap_or_default())?;
+    config.headers.retain(|(name, _)| named.iter().all(|(own, _)| own != name));
     config.headers.splice(0..0, named);
     let maps = raw.cloudevents.unwrap_or_default().into_iter().enumerate();
     config.cloudevents =

@@ -1,0 +1,214 @@
+//! What a check asks and answers, and what is answered while the balances are not current.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use usage_types::{Currency, DecisionState, Dimension, Dimensions, ReasonCode, Scope, Window};
+
+use crate::schema;
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct CheckQuestion<'q> {
+    /// For whom.
+    pub dimensions: Dimensions<'q>,
+    /// Whether decisions that were published count beside the balances, because these may be behind what was decided.
+    pub last_known: bool,
+}
+
+/// The answer to a check. `budget` and what follows it name the budget that blocks or, where the request is allowed, the
+/// one closest to its limit; all are absent where no budget matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CheckAnswer {
+    /// Whether the request may be made.
+    #[schemars(with = "schema::DecisionState")]
+    pub state: DecisionState,
+    /// Why, for programs.
+    pub reason_code: CheckReason,
+    /// The status of this answer: 200, or the budget's 403 or 429; 503 where enforcement is behind and the fail policy is `closed`.
+    pub http_status: u16,
+    /// The id of the budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// Whose balance it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Scope>")]
+    pub scope: Option<Scope>,
+    /// What the budget limits, like `tokens` or `cost`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measure: Option<String>,
+    /// The currency of a cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Currency>")]
+    pub currency: Option<Currency>,
+    /// The limit, in units of the measure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// The balance, in units of the measure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used: Option<String>,
+    /// The window of the balance. `Retry-After` counts to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Window>")]
+    pub window: Option<Window>,
+}
+
+impl CheckAnswer {
+    /// An answer that no budget gives.
+    #[must_use]
+    pub const fn of_no_budget(state: DecisionState, reason_code: CheckReason, http_status: u16) -> Self {
+        Self {
+            state,
+            reason_code,
+            http_status,
+            budget: None,
+            scope: None,
+            measure: None,
+            currency: None,
+            limit: None,
+            used: None,
+            window: None,
+        }
+    }
+}
+
+/// Why a check is answered as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CheckReason {
+    /// As a decision says it.
+    Decision(ReasonCode),
+    /// The balances are further behind than the bound, so the fail policy answers: `ENFORCEMENT_BEHIND`.
+    EnforcementBehind,
+}
+
+impl fmt::Display for CheckReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Decision(reason) => reason.fmt(f),
+            Self::EnforcementBehind => f.write_str("ENFORCEMENT_BEHIND"),
+        }
+    }
+}
+
+impl Serialize for CheckReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for CheckReason {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "CheckReason".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let exceeded = Dimension::ALL.map(Some).into_iter().chain([None]).map(ReasonCode::exceeded);
+        let decided = exceeded.chain([ReasonCode::WithinQuota]).map(CheckReason::Decision);
+        let codes: Vec<String> = decided.chain([Self::EnforcementBehind]).map(|reason| reason.to_string()).collect();
+        json_schema!({ "type": "string", "enum": codes })
+    }
+}
+
+/// How current the balances are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Enforcement {
+    /// How old the newest event is that the balances hold, in microseconds; 0 where they hold all.
+    pub lag_us: u64,
+    /// Why the balances cannot be relied on, whatever the lag; as a sentence for people.
+    pub problem: Option<String>,
+}
+
+/// What is answered while the balances are further behind than the bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum FailPolicy {
+    /// All requests may be made.
+    Open,
+    /// None may be made: 503.
+    Closed,
+    /// Those may be made that neither a balance nor the last published decision blocks.
+    #[default]
+    LastKnown,
+}
+
+impl FailPolicy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Closed, Self::LastKnown];
+
+    /// The name in settings, headers and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::LastKnown => "last-known",
+        }
+    }
+}
+
+impl FromStr for FailPolicy {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|policy| policy.name() == text)
+            .ok_or_else(|| format!("`{text}` is no fail policy; use one of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+impl<'de> Deserialize<'de> for FailPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for FailPolicy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl JsonSchema for FailPolicy {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FailPolicy".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::name) })
+    }
+}
+
+/// The settings of checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckConfig {
+    /// What is answered while the balances are further behind than `lag_max`.
+    pub fail: FailPolicy,
+    /// How far the balances may be behind.
+    pub lag_max: Duration,
+}
+
+impl Default for CheckConfig {
+    /// The last known, from five seconds on: far longer than a healthy worker's lag, which is milliseconds.
+    fn default() -> Self {
+        Self { fail: FailPolicy::default(), lag_max: Duration::from_secs(5) }
+    }
+}
+
+impl CheckConfig {
+    /// Why the fail policy answers, if it does.
+    #[must_use]
+    pub fn failure(&self, enforcement: &Enforcement) -> Option<String> {
+        if enforcement.problem.is_some() {
+            return enforcement.problem.clone();
+        }
+        let lag = Duration::from_micros(enforcement.lag_us);
+        (lag > self.lag_max)
+            .then(|| format!("balances are {} ms behind, more than {} ms", lag.as_millis(), self.lag_max.as_millis()))
+    }
+}
