@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use usage_types::{Alert, BudgetSet, Decision, Dimensions, Role, Scope, TimeUs};
+use usage_types::{Alert, BudgetSet, Decision, Dimension, Dimensions, Role, Scope, TimeUs, UsageEvent};
 
 use crate::alert::Alerts;
 use crate::balance::Flags;
 use crate::budgets::{Budgets, HistoryRequest, Since};
+use crate::check::{Check, Question, State};
 use crate::config::CoreConfig;
 use crate::decide::{Decisions, Keys};
 use crate::dedup::{Dedup, Fingerprint};
 use crate::fold::{BATCH, Fold};
+use crate::holds::{HOLDS_MAX, Holds};
 use crate::input::{Disposition, Input, Restates, RestoredRow, fold, row_fold, seconds, taken_back};
 use crate::ledger::Ledger;
-use crate::output::{CoreStats, Effects};
-use crate::view::{self, BalanceFilter, BalancePage, Check, Cursor};
+use crate::output::{CoreStats, Effects, HoldsFull};
+use crate::view::{self, BalanceFilter, BalancePage, Cursor};
 use crate::window::window_at;
 
 /// Balances and tables of ids that one call of [`Core::evict`] frees: about a millisecond.
@@ -35,6 +37,7 @@ pub struct Core {
     budgets: Budgets,
     decisions: Decisions,
     alerts: Alerts,
+    holds: Holds,
     /// The newest append time that was seen, and of that the newest before the first batch.
     newest: Option<TimeUs>,
     restored_until: Option<TimeUs>,
@@ -63,6 +66,7 @@ impl Core {
             budgets: Budgets::default(),
             decisions: Decisions::default(),
             alerts: Alerts::default(),
+            holds: Holds::default(),
             newest: None,
             restored_until: None,
             applied: false,
@@ -84,6 +88,7 @@ impl Core {
             let mut folds: SmallVec<[Fold<'_>; BATCH]> = SmallVec::new();
             for (input, fingerprint) in chunk.iter().zip(&fingerprints) {
                 let disposition = self.dispose(input, *fingerprint);
+                self.settle(input.event, disposition);
                 if let Disposition::Accepted { time, .. } = disposition {
                     match &input.event.role {
                         Role::Usage | Role::Backfill | Role::Adjusts(_) => folds.push(fold(input, time)),
@@ -96,6 +101,16 @@ impl Core {
                 out.push(disposition);
             }
             self.ledger.fold(&folds);
+        }
+    }
+
+    /// Ends the reservation of a request whose usage is counted.
+    fn settle(&mut self, event: &UsageEvent<'_>, disposition: Disposition) {
+        if self.holds.is_empty() || !matches!(disposition, Disposition::Accepted { .. } | Disposition::Duplicate) {
+            return;
+        }
+        if let Some(id) = event.tags.get(UsageEvent::RESERVATION_TAG) {
+            self.holds.settle(id, event.dimensions.get(Dimension::Namespace));
         }
     }
 
@@ -208,6 +223,7 @@ impl Core {
         let oldest = self.oldest(now);
         let changes = self.budgets.set(&set, &mut self.ledger, oldest, since);
         changes.recheck.iter().for_each(|id| self.decisions.recheck_budget(id));
+        self.holds.recount(|dimensions| State::counted(&self.ledger, &self.budgets, dimensions));
         changes.requests
     }
 
@@ -259,6 +275,7 @@ impl Core {
     pub fn effects(&mut self, now: TimeUs) -> Effects {
         self.clock = self.clock.max(now);
         let now = self.clock;
+        self.expire_holds(now);
         let mut looked_at = std::mem::take(&mut self.ledger.dirty);
         looked_at.extend(self.decisions.take_started(now));
         let mut keys = Keys::new();
@@ -303,14 +320,54 @@ impl Core {
     /// their history have no say.
     #[must_use]
     pub fn check(&self, dimensions: &Dimensions<'_>, now: TimeUs) -> Check {
-        view::check(&self.ledger, &self.budgets, None, dimensions, now)
+        self.ask(&Question { dimensions, estimate: None, last_known: false }, now)
     }
 
-    /// The same for while the balances may be behind what was already decided, as they are before the log has been read up to where it
-    /// ended: what the last decision of a budget in force blocks is blocked too, also where the budget waits for its history.
+    /// Whether a request may be made: as [`Core::check`], with its estimate, beside the open reservations. Holds whose time is over count
+    /// until [`Core::expire_holds`].
     #[must_use]
-    pub fn check_last_known(&self, dimensions: &Dimensions<'_>, now: TimeUs) -> Check {
-        view::check(&self.ledger, &self.budgets, Some(&self.decisions), dimensions, now)
+    pub fn ask(&self, question: &Question<'_>, now: TimeUs) -> Check {
+        let Self { ledger, budgets, holds, decisions, .. } = self;
+        State { ledger, budgets, holds, decisions }.ask(question, now)
+    }
+
+    /// Asks and, where the answer is that the request may be made, holds its estimate until `expires_at`, the event that settles it
+    /// (by the tag [`UsageEvent::RESERVATION_TAG`] and in the same namespace) or [`Core::release`]. With `force` whatever the answer is.
+    /// An id that is open already is replaced.
+    ///
+    /// # Errors
+    /// There are as many holds as there may be.
+    pub fn reserve(
+        &mut self,
+        id: &str,
+        question: &Question<'_>,
+        expires_at: TimeUs,
+        force: bool,
+        now: TimeUs,
+    ) -> Result<Check, HoldsFull> {
+        self.expire_holds(now);
+        let check = self.ask(question, now);
+        if !force && !matches!(check, Check::Allowed(_)) {
+            return Ok(check);
+        }
+        if self.holds.len() >= HOLDS_MAX {
+            return Err(HoldsFull);
+        }
+        let counted = State::counted(&self.ledger, &self.budgets, question.dimensions);
+        let estimate = question.estimate.cloned().unwrap_or_default();
+        self.holds.open(id, question.dimensions, &estimate, expires_at, counted);
+        Ok(check)
+    }
+
+    /// Ends a reservation; whether it was open.
+    pub fn release(&mut self, id: &str, now: TimeUs) -> bool {
+        self.expire_holds(now);
+        self.holds.close(id)
+    }
+
+    /// Ends the reservations whose time is over.
+    pub fn expire_holds(&mut self, now: TimeUs) {
+        self.holds.expire(now);
     }
 
     /// A page of balances, of at most so many rows.
@@ -357,6 +414,7 @@ impl Core {
             alerts: self.alerts.len(),
             saturated: self.ledger.saturated,
             outside: self.ledger.outside,
+            holds: self.holds.len(),
             balances_bytes: self.ledger.allocated_bytes(),
             dedup_bytes: self.dedup.allocated_bytes(),
         }

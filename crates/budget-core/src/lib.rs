@@ -10,17 +10,19 @@
 //!
 //! The map: [`window`] calendar windows, `slab` and `intern` the containers, `dedup` ids that were seen, `balance` the sums,
 //! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `decide` and `alert` what follows from the balances, `view`
-//! how they are read, `config`, `input` and `output` what
+//! how they are read, `check` and `holds` what a request is told before it is made, `config`, `input` and `output` what
 //! goes in and comes out, `core` all of it together.
 
 mod alert;
 mod balance;
 mod budgets;
+mod check;
 mod config;
 mod core;
 mod decide;
 mod dedup;
 mod fold;
+mod holds;
 mod input;
 mod intern;
 mod ledger;
@@ -31,11 +33,12 @@ mod view;
 pub mod window;
 
 pub use crate::budgets::HistoryRequest;
+pub use crate::check::{Check, Question, Standing};
 pub use crate::config::{CoreConfig, Tracked};
 pub use crate::core::Core;
 pub use crate::decide::DECISIONS_KEPT_US;
 pub use crate::input::{Disposition, Input, Restates, RestoredRow};
-pub use crate::output::{CoreStats, Effects};
+pub use crate::output::{CoreStats, Effects, HoldsFull};
 pub use crate::view::{
-    BalanceFilter, BalancePage, BalanceView, BudgetStanding, Check, Cursor, Kind, KindFilter, Standing, StandingState,
+    BalanceFilter, BalancePage, BalanceView, BudgetStanding, Cursor, Kind, KindFilter, StandingState,
 };

@@ -48,8 +48,14 @@ pub struct CoreStats {
     pub saturated: u64,
     /// Contributions to windows that had ended for good, or that were not known from their start.
     pub outside: u64,
+    /// Open reservations.
+    pub holds: usize,
     /// Memory of balances, scopes, symbols and their indexes, in bytes.
     pub balances_bytes: usize,
     /// Memory of remembered ids, in bytes.
     pub dedup_bytes: usize,
 }
+
+/// There are as many reservations as there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldsFull;

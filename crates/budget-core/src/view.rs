@@ -1,110 +1,18 @@
-//! Reading the state: may a scope spend, and what are the balances.
+//! Reading the balances.
 //!
 //! All of it borrows the core and changes nothing. A page of balances looks at a bounded number of them, so that a reader never
 //! holds up ingest for long, however many there are and however few the filter admits.
 
 use std::sync::Arc;
 
-use usage_types::{
-    Amount, Budget, BudgetId, ComputeNs, DimensionSet, Dimensions, Every, Fill, Mode, Money, ReasonCode, Scope, TimeUs,
-    Tokens, Window,
-};
+use usage_types::{BudgetId, ComputeNs, DimensionSet, Every, Fill, Mode, Money, Scope, TimeUs, Tokens, Window};
 
 use crate::balance::Flags;
 use crate::budgets::{BudgetState, Budgets};
-use crate::decide::Decisions;
 use crate::ledger::Ledger;
 
 /// The most balances that one page looks at: about a millisecond.
 const LOOKED_AT_MAX: usize = 10_000;
-
-/// How a budget stands for a scope.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// The budget.
-    pub budget: Arc<Budget>,
-    /// For whom.
-    pub scope: Scope,
-    /// The window that contains the time that was asked for.
-    pub window: Window,
-    /// The budget's tightest limit, and how much of it is used.
-    pub fill: Fill,
-}
-
-impl Standing {
-    /// Why it blocks.
-    #[must_use]
-    pub fn reason(&self) -> ReasonCode {
-        ReasonCode::exceeded(self.budget.narrowest_dimension())
-    }
-}
-
-/// Whether a scope may spend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Check {
-    /// It may. The hard budget of which the largest share is used, if there is one.
-    Allowed(Option<Standing>),
-    /// It may not. Among the budgets that block it, the one that does so for longest: answer with its `http_status`.
-    Blocked(Standing),
-}
-
-/// With `published`, what was last decided blocks too: for while the balances are behind.
-pub(crate) fn check(
-    ledger: &Ledger,
-    budgets: &Budgets,
-    published: Option<&Decisions>,
-    dimensions: &Dimensions<'_>,
-    now: TimeUs,
-) -> Check {
-    let (mut blocked, mut tightest): (Option<Standing>, Option<Standing>) = (None, None);
-    ledger.each_tracker(dimensions, |at, tracker| {
-        let Some(state) = tracker.budget.and_then(|slot| budgets.slot(slot)) else { return };
-        let last = published.and_then(|published| {
-            let scope = scope_of(&state.budget, dimensions);
-            published.block(&state.budget.id, &scope, now)
-        });
-        if state.budget.mode != Mode::Hard || (state.warming.is_some() && last.is_none()) {
-            return;
-        }
-        let mut standing = standing(ledger, at, state, dimensions, now);
-        if let Some(last) = last {
-            standing.window = last.window;
-        }
-        let (best, better) = if standing.fill.is_reached() || last.is_some() {
-            let better = blocked.as_ref().map(|best| best.window.end.cmp(&standing.window.end));
-            (&mut blocked, better)
-        } else {
-            let better = tightest.as_ref().map(|best| best.fill.cmp_share(&standing.fill));
-            (&mut tightest, better)
-        };
-        // The id settles a tie, so that the answer does not depend on the order in which budgets are found.
-        let by_id = best.as_ref().map(|best| standing.budget.id.cmp(&best.budget.id));
-        if better.zip(by_id).is_none_or(|(better, by_id)| better.then(by_id).is_lt()) {
-            *best = Some(standing);
-        }
-    });
-    blocked.map_or(Check::Allowed(tightest), Check::Blocked)
-}
-
-fn standing(ledger: &Ledger, tracker: u32, state: &BudgetState, dimensions: &Dimensions<'_>, now: TimeUs) -> Standing {
-    let (window, balance) = match ledger.find_scope(tracker, |dim| dimensions.get(dim)) {
-        Some(scope) => ledger.balance_at(tracker, scope, now),
-        None => (ledger.tracker(tracker).window_of(now, &ledger.windows), None),
-    };
-    let balance = balance.map(|at| ledger.balances.get(at));
-    let amount = |measure| balance.map_or(Amount(0), |balance| balance.amount(measure));
-    Standing {
-        budget: Arc::clone(&state.budget),
-        scope: scope_of(&state.budget, dimensions),
-        window,
-        fill: state.budget.limits_of(|dim| dimensions.get(dim)).tightest(amount),
-    }
-}
-
-fn scope_of(budget: &Budget, dimensions: &Dimensions<'_>) -> Scope {
-    let dims = budget.scope_dimensions();
-    Scope::new(dims.iter().filter_map(|dim| dimensions.get(dim).map(|value| (dim, value))))
-}
 
 /// Which balances.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use budget_core::{Check, Core, CoreConfig, Disposition};
+use budget_core::{Check, Core, CoreConfig, Disposition, Question};
 use common::{Record, apply, at, budget, set, set_fresh, told};
 use usage_types::{
     Amount, Dimension, Dimensions, Every, Measure, Mode, Role, Scope, SpecialLimit, SpecialLimits, TimeUs, Whom,
@@ -245,6 +245,7 @@ fn check_names_the_block_that_lasts_longest_or_the_budget_with_least_left() {
     let name = |core: &Core, now| match core.check(&dims(SUPPORT), now) {
         Check::Allowed(standing) => format!("allowed {}", standing.map_or("-".into(), |s| s.budget.id.to_string())),
         Check::Blocked(standing) => format!("blocked {} {}", standing.budget.id, standing.fill.used),
+        other => panic!("nothing is estimated or reserved: {other:?}"),
     };
     assert_eq!(name(&core, day()), "allowed all", "all have the whole of it left: the id decides");
     apply(&mut core, &[support("1", day(), 50)]);
@@ -287,6 +288,7 @@ fn of_several_limits_the_first_that_is_reached_blocks_and_is_named_for_as_long_a
     let tightest = |core: &Core| match core.check(&dims(SUPPORT), day()) {
         Check::Allowed(standing) => standing.map(|s| (s.fill.limit.measure, s.fill.used)),
         Check::Blocked(standing) => Some((standing.fill.limit.measure, standing.fill.used)),
+        other => panic!("nothing is estimated or reserved: {other:?}"),
     };
     let first = support("1", day(), 20).costing(500, usd);
     apply(&mut core, std::slice::from_ref(&first));
@@ -374,6 +376,10 @@ fn an_override_or_a_plan_takes_the_place_of_the_limit_and_changing_it_needs_no_h
     let second = with(vec![entry(Whom::Override, "c", 400), entry(plan(), "a", 240), entry(plan(), "b", 260)]);
     assert!(core.set_budgets(set([second]), day()).is_empty(), "no history is needed");
     assert_eq!(spend(&mut core, "3", 0), ["Blocked a 240", "Allowed b 260", "Allowed c 400"]);
+}
+
+fn last_known(core: &Core, dimensions: &Dimensions<'_>, now: TimeUs) -> Check {
+    core.ask(&Question { dimensions, estimate: None, last_known: true }, now)
 }
 
 #[test]
@@ -470,20 +476,20 @@ fn while_balances_are_behind_the_last_decision_blocks_until_its_window_ends() {
     core.load_decisions(decided.clone());
     let (support, other) = (dims(SUPPORT), dims(&[(Dimension::Namespace, "other")]));
     assert!(matches!(core.check(&support, day()), Check::Allowed(Some(_))));
-    let Check::Blocked(standing) = core.check_last_known(&support, day()) else { panic!("it is blocked") };
+    let Check::Blocked(standing) = last_known(&core, &support, day()) else { panic!("it is blocked") };
     assert_eq!((standing.window, &*standing.budget.id), (decided[0].window, "daily"));
-    assert_eq!(core.check_last_known(&other, day()), Check::Allowed(None));
-    assert!(matches!(core.check_last_known(&support, at("2026-11-22T00:00:00Z")), Check::Allowed(Some(_))));
+    assert_eq!(last_known(&core, &other, day()), Check::Allowed(None));
+    assert!(matches!(last_known(&core, &support, at("2026-11-22T00:00:00Z")), Check::Allowed(Some(_))));
 
     // One that waits for its history has no say but by what it decided.
     let mut warming = Core::new(CoreConfig::default());
     assert_eq!(warming.set_budgets(set([budget("daily", SUPPORT, &[], 100)]), day()).len(), 1);
-    assert_eq!(warming.check_last_known(&support, day()), Check::Allowed(None));
+    assert_eq!(last_known(&warming, &support, day()), Check::Allowed(None));
     warming.load_decisions(decided);
-    assert!(matches!(warming.check_last_known(&support, day()), Check::Blocked(_)));
+    assert!(matches!(last_known(&warming, &support, day()), Check::Blocked(_)));
     assert_eq!(warming.check(&support, day()), Check::Allowed(None));
 
     // A budget that is gone blocks nobody.
     core.set_budgets(set([]), day());
-    assert_eq!(core.check_last_known(&support, day()), Check::Allowed(None));
+    assert_eq!(last_known(&core, &support, day()), Check::Allowed(None));
 }

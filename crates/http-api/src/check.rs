@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use usage_types::{Currency, DecisionState, Dimension, Dimensions, ReasonCode, Scope, Window};
+use usage_types::{Currency, DecisionState, Dimension, Dimensions, Estimate, ReasonCode, Scope, TimeUs, Window};
 
 use crate::schema;
 
@@ -15,6 +15,8 @@ use crate::schema;
 pub struct CheckQuestion<'q> {
     /// For whom.
     pub dimensions: Dimensions<'q>,
+    /// What the request is expected to use.
+    pub estimate: Option<Estimate>,
     /// Whether decisions that were published count beside the balances, because these may be behind what was decided.
     pub last_known: bool,
 }
@@ -28,7 +30,7 @@ pub struct CheckAnswer {
     pub state: DecisionState,
     /// Why, for programs.
     pub reason_code: CheckReason,
-    /// The status of this answer: 200, or the budget's 403 or 429; 503 where enforcement is behind and the fail policy is `closed`.
+    /// The status of this answer: 200, or the budget's 403 or 429 (429 where what is left is reserved); 503 where enforcement is behind and the fail policy is `closed`.
     pub http_status: u16,
     /// The id of the budget.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +52,12 @@ pub struct CheckAnswer {
     /// The balance, in units of the measure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used: Option<String>,
+    /// What open reservations hold of it, likewise; absent where they hold nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// What this request is expected to use of it, likewise; absent where no estimate was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<String>,
     /// The window of the balance. `Retry-After` counts to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::Window>")]
@@ -70,9 +78,29 @@ impl CheckAnswer {
             currency: None,
             limit: None,
             used: None,
+            held: None,
+            estimate: None,
             window: None,
         }
     }
+}
+
+/// The answer to a reservation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reservation {
+    /// The estimate is held.
+    Held {
+        /// What the event names that settles it: hard to guess.
+        id: String,
+        /// When it ends by itself.
+        expires_at: TimeUs,
+        /// As a check without a reservation is answered.
+        answer: CheckAnswer,
+    },
+    /// The request may not be made.
+    Refused(CheckAnswer),
+    /// There are as many reservations as there may be.
+    Full,
 }
 
 /// Why a check is answered as it is.
@@ -80,6 +108,11 @@ impl CheckAnswer {
 pub enum CheckReason {
     /// As a decision says it.
     Decision(ReasonCode),
+    /// The estimate is more than what is left of a budget with this narrowest dimension: `USER_ESTIMATE_EXCEEDS_QUOTA`,
+    /// `GLOBAL_ESTIMATE_EXCEEDS_QUOTA`, …
+    EstimateExceeds(Option<Dimension>),
+    /// What is left is held by reservations: `USER_QUOTA_RESERVED`, `GLOBAL_QUOTA_RESERVED`, …
+    Reserved(Option<Dimension>),
     /// The balances are further behind than the bound, so the fail policy answers: `ENFORCEMENT_BEHIND`.
     EnforcementBehind,
 }
@@ -88,9 +121,15 @@ impl fmt::Display for CheckReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Decision(reason) => reason.fmt(f),
+            Self::EstimateExceeds(narrowest) => write!(f, "{}_ESTIMATE_EXCEEDS_QUOTA", whose(*narrowest)),
+            Self::Reserved(narrowest) => write!(f, "{}_QUOTA_RESERVED", whose(*narrowest)),
             Self::EnforcementBehind => f.write_str("ENFORCEMENT_BEHIND"),
         }
     }
+}
+
+fn whose(narrowest: Option<Dimension>) -> String {
+    narrowest.map_or("GLOBAL".to_owned(), |dimension| dimension.name().to_ascii_uppercase())
 }
 
 impl Serialize for CheckReason {
@@ -107,9 +146,13 @@ impl JsonSchema for CheckReason {
         "CheckReason".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let exceeded = Dimension::ALL.map(Some).into_iter().chain([None]).map(ReasonCode::exceeded);
-        let decided = exceeded.chain([ReasonCode::WithinQuota]).map(CheckReason::Decision);
-        let codes: Vec<String> = decided.chain([Self::EnforcementBehind]).map(|reason| reason.to_string()).collect();
+        let of_budget = |narrowest| {
+            let exceeded = Self::Decision(ReasonCode::exceeded(narrowest));
+            [exceeded, Self::EstimateExceeds(narrowest), Self::Reserved(narrowest)]
+        };
+        let of_budgets = Dimension::ALL.map(Some).into_iter().chain([None]).flat_map(of_budget);
+        let others = [Self::Decision(ReasonCode::WithinQuota), Self::EnforcementBehind];
+        let codes: Vec<String> = of_budgets.chain(others).map(|reason| reason.to_string()).collect();
         json_schema!({ "type": "string", "enum": codes })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,7 +12,9 @@ use serde::Deserialize;
 use tokio_stream::Stream;
 use usage_types::Decision;
 
-use crate::{ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, Enforcement, ReportInfo, StatusView};
+use crate::{
+    ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, Enforcement, ReportInfo, Reservation, StatusView,
+};
 
 /// Everything behind the routes. The methods that are not `async` answer from memory and must not block.
 ///
@@ -24,6 +27,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Whether a request may be made now.
     fn check(&self, question: &CheckQuestion<'_>) -> CheckAnswer;
+
+    /// Holds the question's estimate for so long, where the request may be made; with `force` also where it may not.
+    fn reserve(&self, question: &CheckQuestion<'_>, ttl: Duration, force: bool) -> Reservation;
+
+    /// Ends a reservation; whether it was open.
+    fn release(&self, id: &str) -> bool;
 
     /// How current the balances are that [`Self::check`] looks at.
     fn enforcement(&self) -> Enforcement;

@@ -20,10 +20,11 @@ mod router;
 mod routes;
 mod schema;
 mod server;
+mod tokens;
 mod view;
 mod write_timeout;
 
-pub use check::{CheckAnswer, CheckConfig, CheckQuestion, CheckReason, Enforcement, FailPolicy};
+pub use check::{CheckAnswer, CheckConfig, CheckQuestion, CheckReason, Enforcement, FailPolicy, Reservation};
 pub use config::HttpConfig;
 pub use engine::{Ack, Engine, IntakeRecord, OutputFormat, PublishError, QueryBody, QueryOutput, SqlRequest};
 pub use error::HttpError;

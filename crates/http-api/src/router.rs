@@ -8,7 +8,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -35,6 +35,8 @@ pub enum Method {
     Get,
     /// `POST`.
     Post,
+    /// `DELETE`.
+    Delete,
     /// Whatever a client sends.
     Any,
 }
@@ -52,7 +54,7 @@ fn route(method: Method, path: &'static str, handler: MethodRouter<AppState>) ->
 
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
-    use Method::{Any, Get, Post};
+    use Method::{Any, Delete, Get, Post};
     let mut table = vec![
         route(Post, "/v1/events",           post(events::publish)),
         // Where clients of OpenMeter's API send theirs.
@@ -62,6 +64,8 @@ fn table() -> Vec<Route> {
         route(Post, "/v1/check",            post(check::check)),
         route(Any,  "/v1/check/",           any(check::forwarded)),
         route(Any,  "/v1/check/{*path}",    any(check::forwarded)),
+        route(Post, "/v1/reservations",     post(check::reserve)),
+        route(Delete, "/v1/reservations/{id}", delete(check::release)),
         route(Get,  "/v1/balances",         get(balances::balances)),
         route(Get,  "/v1/decisions",        get(decisions::decisions)),
         route(Get,  "/v1/decisions/stream", get(decisions::stream)),

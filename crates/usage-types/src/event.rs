@@ -179,6 +179,8 @@ impl UsageEvent<'_> {
     pub const TEXT_BYTES_MAX: usize = 1024;
     /// The most tags.
     pub const TAGS_MAX: usize = 64;
+    /// The tag that names the reservation which the event settles.
+    pub const RESERVATION_TAG: &'static str = "outlay.reservation";
 
     /// The same, owning its texts.
     #[must_use]

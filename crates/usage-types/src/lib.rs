@@ -14,6 +14,7 @@ mod budget_file;
 mod budget_form;
 mod decision;
 mod dimension;
+mod estimate;
 mod event;
 mod limit;
 mod measure;
@@ -27,6 +28,7 @@ pub use budget::{AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Every, Mod
 pub use budget_diff::{BudgetChange, BudgetDiff, FieldChange, budget_fields, diff};
 pub use decision::{Alert, Decision, DecisionState, ReasonCode, Window, alert_id, decision_key};
 pub use dimension::{Dimension, DimensionSet, Dimensions, Scope};
+pub use estimate::Estimate;
 pub use event::{Cost, CostOrigin, EventPosition, Role, TokenClass, Tokens, UsageEvent};
 pub use limit::{Fill, Limit, Limits};
 pub use measure::{Amount, Measure};

@@ -454,6 +454,7 @@ impl World {
                 match self.core.check(&dims, self.now) {
                     Check::Blocked(_) => {}
                     Check::Allowed(_) => assert!(!over, "{id} {scope} is over and may spend"),
+                    check @ (Check::Reserved(_) | Check::Exceeds(_)) => panic!("nothing is reserved: {check:?}"),
                 }
             }
         }

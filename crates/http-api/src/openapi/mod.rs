@@ -71,6 +71,7 @@ pub const fn names(method: Method) -> &'static [&'static str] {
     match method {
         Method::Get => &["get"],
         Method::Post => &["post"],
+        Method::Delete => &["delete"],
         Method::Any => &["get", "post", "put", "patch", "delete"],
     }
 }

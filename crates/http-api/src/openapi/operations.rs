@@ -6,7 +6,7 @@ use usage_intake::IntakeConfig;
 use usage_types::{Dimension, Every};
 
 use crate::routes::balances::TRUNCATED;
-use crate::routes::check::{CheckBody, REFUSE_WITH};
+use crate::routes::check::{CheckBody, REFUSE_WITH, ReservationBody, TTL_DEFAULT_S, TTL_MAX_S, estimate};
 use crate::routes::events::EventsAnswer;
 use crate::routes::query::SqlBody;
 use crate::{BalanceRow, Method, OutputFormat, ReportInfo, StatusView, page, schema};
@@ -22,9 +22,9 @@ pub(super) struct Operation {
 pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<Operation> {
     let get = |path, object| Operation { method: Method::Get, path, object };
     let post = |path, object| Operation { method: Method::Post, path, object };
+    let delete = |path, object| Operation { method: Method::Delete, path, object };
     let any = |path, object| Operation { method: Method::Any, path, object };
-    let scope = generator.subschema_for::<schema::Scope>().to_value();
-    let check_with_body = check("checkWithBody", Some(&scope));
+    let check_with_body = check("checkWithBody", Some(&question(&[])));
     let mut operations = vec![
         post("/v1/events", publish(generator, "publishEvents", "Publish usage events")),
         post(
@@ -36,6 +36,8 @@ pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<Operation> {
         post("/v1/check", check_with_body),
         any("/v1/check/", forwarded_check("checkRoot")),
         any("/v1/check/{*path}", forwarded_check("checkBelow")),
+        post("/v1/reservations", reserve(generator)),
+        delete("/v1/reservations/{id}", release()),
         get("/v1/balances", balances(generator)),
         get("/v1/decisions", decisions(generator)),
         get("/v1/decisions/stream", stream()),
@@ -203,6 +205,59 @@ fn check(id: &str, body: Option<&Value>) -> Value {
     operation
 }
 
+/// The body of a question: dimensions, the estimate, and further members.
+fn question(more: &[(&str, Value)]) -> Value {
+    let text =
+        |name: &str, description: &str| (name.to_owned(), json!({ "type": "string", "description": description }));
+    let amount = |(name, description): (&str, &str)| match name {
+        "cost" | "compute_seconds" => text(name, description),
+        _ => (name.to_owned(), json!({ "type": "integer", "minimum": 0, "description": description })),
+    };
+    let counted = "A text whose tokens, counted for the dimension `model`, belong to the input.";
+    let estimate: Map<_, _> = estimate::names().map(amount).chain([text(estimate::TEXT, counted)]).collect();
+    let dimensions = Dimension::ALL.map(|dimension| text(dimension.name(), dimension.doc()));
+    let mut members: Map<_, _> = dimensions.into_iter().collect();
+    let description = "What the request is expected to use: `tokens`, or single classes and a text.";
+    members.insert(
+        "estimate".into(),
+        json!({ "type": "object", "description": description, "properties": estimate, "additionalProperties": false }),
+    );
+    members.extend(more.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())));
+    json!({ "type": "object", "properties": members, "additionalProperties": false })
+}
+
+fn reserve(generator: &mut SchemaGenerator) -> Value {
+    let ttl = json!({
+        "type": "integer", "minimum": 1, "maximum": TTL_MAX_S, "default": TTL_DEFAULT_S,
+        "description": "After how many seconds it ends by itself.",
+    });
+    let mut held = json_answer::<ReservationBody>(generator);
+    held["description"] = "The estimate is held.".into();
+    let mut responses = check_responses();
+    responses["201"] = held;
+    if let Some(responses) = responses.as_object_mut() {
+        responses.remove("200");
+    }
+    json!({
+        "operationId": "reserve",
+        "summary": "Hold what a request is expected to use",
+        "description": "Asks as a check does and, where the request may be made, holds the estimate: for the event with the tag `outlay.reservation` \
+                        and the same namespace, for a release, or for `ttl_s`. Held amounts are promised to nobody else.",
+        "parameters": check_headers(),
+        "requestBody": { "required": false, "content": { "application/json": { "schema": question(&[("ttl_s", ttl)]) } } },
+        "responses": responses,
+    })
+}
+
+fn release() -> Value {
+    json!({
+        "operationId": "release",
+        "summary": "Release a reservation whose request is not made",
+        "parameters": [text_parameter("id", "path", "The reservation.")],
+        "responses": { "204": { "description": "It is released." } },
+    })
+}
+
 fn forwarded_check(id: &str) -> Value {
     let below = text_parameter("path", "path", "The path of the original request; not read.");
     let parameters = if id == "checkBelow" { vec![below] } else { Vec::new() };
@@ -216,20 +271,27 @@ fn forwarded_check(id: &str) -> Value {
     })
 }
 
-/// The headers that name dimensions unless configured otherwise.
+/// The headers that name dimensions unless configured otherwise, and amounts.
 fn check_headers() -> Vec<Value> {
-    IntakeConfig::default()
-        .headers
-        .iter()
-        .map(|(name, dimension)| text_parameter(name, "header", &format!("The dimension `{dimension}`.")))
-        .collect()
+    let of_amount = |(name, doc): (&str, &str)| {
+        let header = format!("{}{}", estimate::HEADER_PREFIX, name.replace('_', "-"));
+        text_parameter(&header, "header", &format!("What the request is expected to use. {doc}"))
+    };
+    let of_dimension = |(name, dimension): &(String, Dimension)| {
+        text_parameter(name, "header", &format!("The dimension `{dimension}`."))
+    };
+    IntakeConfig::default().headers.iter().map(of_dimension).chain(estimate::names().map(of_amount)).collect()
 }
 
 /// The statuses of a check, each with the name of its response and what it says.
 const CHECK_RESPONSES: [(&str, &str, &str); 4] = [
     ("200", "CheckAllowed", "It may."),
-    ("403", "CheckForbidden", "It may not: a daily or longer budget is used up."),
-    ("429", "CheckThrottled", "It may not now: a short budget is used up."),
+    (
+        "403",
+        "CheckForbidden",
+        "It may not: a daily or longer budget is used up, or the estimate is more than what is left.",
+    ),
+    ("429", "CheckThrottled", "It may not now: a short budget is used up, or what is left is reserved."),
     ("503", "CheckBehind", "It may not now: the balances are behind, and the fail policy is `closed`."),
 ];
 
@@ -253,8 +315,10 @@ pub(super) fn shared_responses(generator: &mut SchemaGenerator) -> Value {
         ("X-Outlay-Measure", "What it limits."),
         ("X-Outlay-Limit", "Its limit."),
         ("X-Outlay-Used", "Its balance."),
+        ("X-Outlay-Held", "What open reservations hold of it."),
+        ("X-Outlay-Estimate", "What the request is expected to use of it."),
         ("X-Outlay-Reset", "When its window ends."),
-        ("Retry-After", "Seconds until then; only where blocked."),
+        ("Retry-After", "After how many seconds to ask again: then, or soon where that may help; only where blocked."),
     ]
     .into_iter()
     .map(|(name, description)| (name.to_owned(), json!({ "description": description, "schema": { "type": "string" } })))

@@ -8,6 +8,7 @@ fn name(method: Method) -> &'static str {
     match method {
         Method::Get => "GET",
         Method::Post => "POST",
+        Method::Delete => "DELETE",
         Method::Any => "PUT",
     }
 }

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use http_api::{
     Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, HealthRow,
     IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody,
-    QueryOutput, RejectionRow, ReportInfo, ReportParameter, SqlRequest, StatusView, Totals, UnpricedRow,
+    QueryOutput, RejectionRow, ReportInfo, ReportParameter, Reservation, SqlRequest, StatusView, Totals, UnpricedRow,
 };
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use usage_types::{
-    Alert, Currency, Decision, DecisionState, Dimension, Dimensions, ReasonCode, RejectCode, Rejection, Scope, TimeUs,
-    Window,
+    Alert, Currency, Decision, DecisionState, Dimension, Dimensions, Estimate, ReasonCode, RejectCode, Rejection,
+    Scope, TimeUs, Window,
 };
 
 /// Answers checks.
@@ -36,6 +36,9 @@ pub struct FakeEngine {
     pub not_ready: Mutex<Option<String>>,
     /// What was checked: the dimensions, and whether the last known decisions count.
     pub questions: Mutex<Vec<(Dimensions<'static>, bool)>>,
+    pub estimates: Mutex<Vec<Option<Estimate>>>,
+    /// What is held, by id: for how long, and whether by force.
+    pub reservations: Mutex<BTreeMap<String, (Duration, bool)>>,
     pub enforcement: Mutex<Enforcement>,
     /// Answers checks in the place of the decisions above.
     pub checker: Option<Checker>,
@@ -55,6 +58,8 @@ impl Default for FakeEngine {
             sudden: Mutex::default(),
             not_ready: Mutex::default(),
             questions: Mutex::default(),
+            estimates: Mutex::default(),
+            reservations: Mutex::default(),
             checker: None,
             enforcement: Mutex::new(Enforcement { lag_us: 1_500, problem: None }),
             queries: Mutex::default(),
@@ -124,6 +129,7 @@ impl Engine for FakeEngine {
         if let Some(checker) = &self.checker {
             return checker(question);
         }
+        self.estimates.lock().push(question.estimate.clone());
         self.questions.lock().push((question.dimensions.clone().into_owned(), question.last_known));
         let namespace = question.dimensions.get(Dimension::Namespace).unwrap_or_default();
         assert_ne!(namespace, "panic", "asked to panic");
@@ -134,9 +140,6 @@ impl Engine for FakeEngine {
             return CheckAnswer::of_no_budget(DecisionState::Allowed, within, 200);
         };
         CheckAnswer {
-            state: decision.state,
-            reason_code: CheckReason::Decision(decision.reason_code),
-            http_status: decision.http_status,
             budget: Some(decision.budget),
             scope: Some(decision.scope),
             measure: Some(decision.measure),
@@ -144,7 +147,30 @@ impl Engine for FakeEngine {
             limit: Some(decision.limit),
             used: Some(decision.used),
             window: Some(decision.window),
+            ..CheckAnswer::of_no_budget(
+                decision.state,
+                CheckReason::Decision(decision.reason_code),
+                decision.http_status,
+            )
         }
+    }
+
+    fn reserve(&self, question: &CheckQuestion<'_>, ttl: Duration, force: bool) -> Reservation {
+        let answer = self.check(question);
+        if answer.state == DecisionState::Blocked && !force {
+            return Reservation::Refused(answer);
+        }
+        let mut reservations = self.reservations.lock();
+        if reservations.len() == 3 {
+            return Reservation::Full;
+        }
+        let id = format!("hold-{}", reservations.len());
+        reservations.insert(id.clone(), (ttl, force));
+        Reservation::Held { id, expires_at: now().plus_us(i64::try_from(ttl.as_micros()).unwrap()), answer }
+    }
+
+    fn release(&self, id: &str) -> bool {
+        self.reservations.lock().remove(id).is_some()
     }
 
     fn enforcement(&self) -> Enforcement {

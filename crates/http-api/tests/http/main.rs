@@ -13,3 +13,4 @@ mod limits;
 mod openapi;
 mod page;
 mod queries;
+mod reservations;

@@ -71,6 +71,9 @@ async fn what_is_answered_has_the_shape_that_the_document_promises() {
         ("GET", "/v1/decisions", "/v1/decisions", ""),
         ("GET", "/v1/check?namespace=support", "/v1/check", ""),
         ("GET", "/v1/check?namespace=other", "/v1/check", ""),
+        ("POST", "/v1/check", "/v1/check", r#"{"namespace":"other","estimate":{"text":"hello"}}"#),
+        ("POST", "/v1/reservations", "/v1/reservations", r#"{"namespace":"other"}"#),
+        ("POST", "/v1/reservations", "/v1/reservations", r#"{"namespace":"support"}"#),
         (
             "POST",
             "/v1/events",

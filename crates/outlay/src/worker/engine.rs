@@ -2,22 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use budget_core::{BalanceFilter, BalanceView, Check, Kind, KindFilter, Standing, StandingState};
+use budget_core::{BalanceFilter, BalanceView, Kind, KindFilter, StandingState};
 use bytes::Bytes;
 use event_log::{LogError, Publisher, topics};
 use http_api::{
-    Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, HealthRow,
+    Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, Enforcement, Engine, HealthRow,
     IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody,
-    QueryOutput, RejectionRow, ReportInfo, ReportParameter, SqlRequest, StatusView, Totals, UnpricedRow,
+    QueryOutput, RejectionRow, ReportInfo, ReportParameter, Reservation, SqlRequest, StatusView, Totals, UnpricedRow,
 };
 use otlp_server::Entrance;
 use tokio::sync::broadcast;
 use usage_lake::{LakeError, QueryPool, Report, ReportRequest};
-use usage_types::{Decision, DecisionState, Fill, Measure, Mode, ReasonCode, TimeUs, TokenClass};
+use usage_types::{Decision, DecisionState, Fill, Measure, Mode, TimeUs, TokenClass};
 
+use super::checks;
 use super::shared::Shared;
 use super::views::query_input;
 use crate::options::LogChoice;
@@ -95,29 +96,6 @@ impl Outlay {
     }
 }
 
-fn answer(check: Check) -> CheckAnswer {
-    let (standing, state, reason, status) = match check {
-        Check::Allowed(standing) => (standing, DecisionState::Allowed, ReasonCode::WithinQuota, 200),
-        Check::Blocked(standing) => {
-            let (reason, status) = (standing.reason(), standing.budget.http_status);
-            (Some(standing), DecisionState::Blocked, reason, status)
-        }
-    };
-    let none = CheckAnswer::of_no_budget(state, CheckReason::Decision(reason), status);
-    let Some(Standing { budget, scope, window, fill }) = standing else { return none };
-    let measure = fill.limit.measure;
-    CheckAnswer {
-        budget: Some(budget.id.to_string()),
-        scope: Some(scope),
-        measure: Some(measure.name().to_owned()),
-        currency: measure.currency(),
-        limit: Some(measure.format(fill.limit.amount)),
-        used: Some(measure.format(fill.used)),
-        window: Some(window),
-        ..none
-    }
-}
-
 /// A query's error as the caller is told.
 fn problem(error: LakeError) -> ApiProblem {
     let (status, code) = match &error {
@@ -162,15 +140,15 @@ impl Engine for Outlay {
     }
 
     fn check(&self, question: &CheckQuestion<'_>) -> CheckAnswer {
-        let now = TimeUs::from(chrono::Utc::now());
-        let counted = self.shared.counted.lock();
-        let check = if question.last_known {
-            counted.core.check_last_known(&question.dimensions, now)
-        } else {
-            counted.core.check(&question.dimensions, now)
-        };
-        drop(counted);
-        answer(check)
+        checks::check(&self.shared, question)
+    }
+
+    fn reserve(&self, question: &CheckQuestion<'_>, ttl: Duration, force: bool) -> Reservation {
+        checks::reserve(&self.shared, question, ttl, force)
+    }
+
+    fn release(&self, id: &str) -> bool {
+        self.shared.counted.lock().core.release(id, chrono::Utc::now().into())
     }
 
     fn enforcement(&self) -> Enforcement {

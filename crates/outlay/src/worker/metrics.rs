@@ -40,6 +40,8 @@ pub struct Metrics {
     decisions: Family<Kind, Counter>,
     /// Scopes that are blocked now.
     pub blocked_scopes: Count,
+    /// Reservations.
+    pub reservations: Count,
     /// Alerts raised.
     pub alerts: Counter,
     mails: Family<Kind, Count>,
@@ -123,6 +125,7 @@ impl Metrics {
             ),
             decisions: family!(Counter, "decisions_published", "Decisions published by state"),
             blocked_scopes: gauge!("scopes_blocked", "Scopes that are blocked now"),
+            reservations: gauge!("reservations_open", "Reservations that are open"),
             alerts: counter!("alerts_raised", "Alerts raised"),
             mails: family!(Count, "mails", "Alert mails by state"),
             balances: gauge!("balances_live", "Live balances"),

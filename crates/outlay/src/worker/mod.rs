@@ -4,6 +4,7 @@
 //! accounts of offsets never disagree; nobody holds that lock while waiting for I/O.
 
 mod budgets;
+mod checks;
 mod commit;
 mod counted;
 mod data_dir;

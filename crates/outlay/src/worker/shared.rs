@@ -137,6 +137,7 @@ impl Shared {
         self.metrics.dedup_bytes.set(count(stats.dedup_bytes));
         self.metrics.budgets.set(count(stats.budgets));
         self.metrics.blocked_scopes.set(count(stats.blocked));
+        self.metrics.reservations.set(count(stats.holds));
         self.metrics.ready.set(i64::from(self.ready().is_ok()));
         let mails = self.mail.outbox().counts();
         for (state, count) in [("sent", mails.sent), ("pending", mails.pending), ("failed", mails.failed)] {

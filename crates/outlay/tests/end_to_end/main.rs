@@ -16,6 +16,7 @@ mod framing;
 mod querying;
 mod rejecting;
 mod repricing;
+mod reserving;
 mod restating;
 mod running;
 mod tracing;

@@ -1,28 +1,37 @@
 //! `/v1/check`: may this request be made? Made for gateways: they send headers and look at the status alone.
 
+pub(crate) mod estimate;
 mod question;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
-use usage_types::{DecisionState, Dimension};
+use usage_types::{DecisionState, Dimension, TimeUs};
 
-use self::question::Found;
+use self::estimate::{Read, Reading};
+use self::question::{Besides, Found};
 use super::{expect_json, json, parameters, read_body, refuse_rest};
 use crate::router::{App, AppState};
-use crate::{ApiProblem, CheckAnswer, CheckQuestion, CheckReason, FailPolicy, clock};
+use crate::tokens::{self, Counted};
+use crate::{ApiProblem, CheckAnswer, CheckQuestion, CheckReason, Enforcement, FailPolicy, Reservation, clock, schema};
 
-/// The largest body, in bytes: every dimension at its longest.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// The largest body, in bytes: a text of a quarter of a million tokens.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The parameter that sets the status of every refusal.
 pub(crate) const REFUSE_WITH: &str = "refuse_with";
-/// When to ask again where enforcement is behind, in seconds.
-const BEHIND_RETRY_S: u64 = 1;
+/// When to ask again where that may help soon, in seconds.
+const SOON_S: u64 = 1;
+/// How long a reservation lasts where it does not say, in seconds: longer than most requests to a model.
+pub(crate) const TTL_DEFAULT_S: u64 = 300;
+/// How long it may last.
+pub(crate) const TTL_MAX_S: u64 = 3600;
 
 /// The answer with what is computed from it.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -34,6 +43,15 @@ pub(crate) struct CheckBody {
     /// After how many seconds to ask again: when the window ends; only where blocked.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
+    /// The tokens of `estimate.text`, which are part of the input that is expected; only where one was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text_tokens: Option<u64>,
+    /// The vocabulary that counted them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenizer: Option<&'static str>,
+    /// Whether the model has another vocabulary, or none that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text_tokens_approximate: Option<bool>,
     /// How old the newest event is that this answer takes into account, in microseconds.
     enforcement_lag_us: u64,
     /// The policy that answered because the balances are behind; absent where they are not.
@@ -46,35 +64,137 @@ pub(crate) struct CheckBody {
 
 /// Answers 200, or the status of the budget that blocks.
 pub(crate) async fn check(State(app): State<AppState>, request: Request) -> Result<Response, ApiProblem> {
+    let Asked { question, refuse_with, counted, .. } = read(&app, request, &[REFUSE_WITH]).await?;
+    let Behind { enforcement, reason, policy } = Behind::now(&app);
+    let answer = match policy {
+        Some(FailPolicy::Open) => {
+            CheckAnswer::of_no_budget(DecisionState::Allowed, CheckReason::EnforcementBehind, 200)
+        }
+        Some(FailPolicy::Closed) => closed(),
+        _ => app.engine.check(&CheckQuestion { last_known: policy.is_some(), ..question }),
+    };
+    let body = CheckBody::new(answer, counted, Behind { enforcement, reason, policy });
+    Ok(respond(&body, &body, refuse_with))
+}
+
+/// The same for a gateway that appends the original request's path to ours and keeps its method, as Envoy's `ext_authz` does. Query and
+/// body are the original request's, so only headers are read.
+pub(crate) async fn forwarded(state: State<AppState>, request: Request) -> Result<Response, ApiProblem> {
+    let (mut head, _) = request.into_parts();
+    (head.method, head.uri) = (Method::GET, Uri::from_static("/v1/check"));
+    check(state, Request::from_parts(head, Body::empty())).await
+}
+
+/// A reservation, with what a check says.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ReservationBody {
+    /// What the event that settles it carries as the tag `outlay.reservation`, and what releases it.
+    reservation: String,
+    /// When it ends by itself.
+    #[schemars(with = "schema::Time")]
+    expires_at: TimeUs,
+    #[serde(flatten)]
+    check: CheckBody,
+}
+
+/// Holds an estimate, or answers as a check that refuses.
+pub(crate) async fn reserve(State(app): State<AppState>, request: Request) -> Result<Response, ApiProblem> {
+    let Asked { question, ttl_s, counted, .. } = read(&app, request, &[]).await?;
+    let ttl_s = ttl_s.unwrap_or(TTL_DEFAULT_S);
+    if !(1..=TTL_MAX_S).contains(&ttl_s) {
+        return Err(ApiProblem::invalid("ttl_s", format!("`ttl_s` is {ttl_s}; use 1 to {TTL_MAX_S} seconds")));
+    }
+    let behind = Behind::now(&app);
+    if behind.policy == Some(FailPolicy::Closed) {
+        let body = CheckBody::new(closed(), counted, behind);
+        return Ok(respond(&body, &body, None));
+    }
+    let question = CheckQuestion { last_known: behind.policy.is_some(), ..question };
+    let force = behind.policy == Some(FailPolicy::Open);
+    match app.engine.reserve(&question, Duration::from_secs(ttl_s), force) {
+        Reservation::Refused(answer) => {
+            let body = CheckBody::new(answer, counted, behind);
+            Ok(respond(&body, &body, None))
+        }
+        Reservation::Held { id, expires_at, answer } => {
+            let check = CheckBody::new(answer, counted, behind);
+            let body = ReservationBody { reservation: id, expires_at, check };
+            let mut response = respond(&body.check, &body, None);
+            *response.status_mut() = StatusCode::CREATED;
+            if let Ok(location) = HeaderValue::from_str(&format!("/v1/reservations/{}", body.reservation)) {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+            Ok(response)
+        }
+        Reservation::Full => {
+            let detail = "as many reservations are open as there may be; settle or release some";
+            Err(ApiProblem::unavailable("reservations_full", detail, SOON_S))
+        }
+    }
+}
+
+/// Releases a reservation whose request is not made, or failed.
+pub(crate) async fn release(State(app): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiProblem> {
+    if app.engine.release(&id) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(ApiProblem::not_found(
+        "there is no such reservation: it is settled, released or over, or the server has started anew",
+    ))
+}
+
+/// A question as it is read.
+struct Asked {
+    question: CheckQuestion<'static>,
+    counted: Option<Counted>,
+    ttl_s: Option<u64>,
+    refuse_with: Option<u16>,
+}
+
+/// Reads a question; of the parameters that do not name a dimension these may be there.
+async fn read(app: &App, request: Request, besides: &[&str]) -> Result<Asked, ApiProblem> {
     let (head, body) = request.into_parts();
     let names = &app.config.intake.config.headers;
-    let mut found = Found::default();
+    let (mut found, mut reading, mut ttl_s) = (Found::default(), Reading::default(), None);
     found.headers(&head.headers, names)?;
+    reading.headers(&head.headers)?;
     let mut parameters = parameters(&head.uri)?;
-    let refuse_with = refuse_with(&mut parameters)?;
+    let refuse_with = if besides.contains(&REFUSE_WITH) { refuse_with(&mut parameters)? } else { None };
     for dimension in Dimension::ALL {
         if let Some(value) = parameters.remove(dimension.name()) {
             found.parameter(dimension, value)?;
         }
     }
-    refuse_rest(&parameters, &format!("the names of dimensions and `{REFUSE_WITH}`"))?;
+    let known: Vec<&str> = ["the names of dimensions"].iter().chain(besides).copied().collect();
+    refuse_rest(&parameters, &known.join(" and "))?;
     if head.method == Method::POST {
         let body = read_body(body, BODY_BYTES_MAX, app.config.body_timeout).await?;
         if !body.trim_ascii().is_empty() {
             expect_json(&head.headers)?;
-            found.body(&body)?;
+            let Besides { estimate, ttl_s: asked_for } = found.body(&body)?;
+            reading.body(&estimate)?;
+            ttl_s = asked_for;
         }
     }
-    Ok(respond(decide(&app, found, names)?, refuse_with))
+    let dimensions = found.finish(names)?;
+    let (mut estimate, mut counted) = (None, None);
+    if let Some(Read { estimate: mut amounts, text }) = reading.finish()? {
+        if let Some(text) = text {
+            let count = count_text(dimensions.get(Dimension::Model).map(str::to_owned), text).await?;
+            amounts.tokens.input = amounts.tokens.input.saturating_add(count.tokens);
+            counted = Some(count);
+        }
+        estimate = Some(amounts);
+    }
+    Ok(Asked { question: CheckQuestion { dimensions, estimate, last_known: false }, counted, ttl_s, refuse_with })
 }
 
-/// The same for a gateway that appends the original request's path to ours and keeps its method, as Envoy's `ext_authz` does. Query and
-/// body are the original request's, so only headers are read.
-pub(crate) async fn forwarded(State(app): State<AppState>, request: Request) -> Result<Response, ApiProblem> {
-    let names = &app.config.intake.config.headers;
-    let mut found = Found::default();
-    found.headers(request.headers(), names)?;
-    Ok(respond(decide(&app, found, names)?, None))
+/// Counts a text where it holds nobody up: a large one takes tenths of a second.
+async fn count_text(model: Option<String>, text: String) -> Result<Counted, ApiProblem> {
+    let counting = tokio::task::spawn_blocking(move || tokens::count(model.as_deref(), &text));
+    counting.await.map_err(|_| {
+        ApiProblem::invalid("estimate.text", "this text cannot be counted; send its tokens as `estimate.input`")
+    })
 }
 
 /// The status that every refusal is to have, for gateways that know only some.
@@ -89,32 +209,57 @@ fn refuse_with(parameters: &mut BTreeMap<String, String>) -> Result<Option<u16>,
     }
 }
 
-fn decide(app: &App, found: Found, names: &[(String, Dimension)]) -> Result<CheckBody, ApiProblem> {
-    let dimensions = found.finish(names)?;
-    let enforcement = app.engine.enforcement();
-    let fail_reason = app.config.check.failure(&enforcement);
-    let fail_policy = fail_reason.is_some().then_some(app.config.check.fail);
-    let behind = CheckReason::EnforcementBehind;
-    let answer = match fail_policy {
-        Some(FailPolicy::Open) => CheckAnswer::of_no_budget(DecisionState::Allowed, behind, 200),
-        Some(FailPolicy::Closed) => CheckAnswer::of_no_budget(DecisionState::Blocked, behind, 503),
-        last_known => app.engine.check(&CheckQuestion { dimensions, last_known: last_known.is_some() }),
-    };
-    let seconds_left = |end| clock::seconds_until(end, clock::now());
-    let retry_after_s = (answer.state == DecisionState::Blocked)
-        .then(|| answer.window.map_or(BEHIND_RETRY_S, |window| seconds_left(window.end)));
-    let detail = sentence(&answer, fail_reason.as_deref());
-    Ok(CheckBody { detail, retry_after_s, enforcement_lag_us: enforcement.lag_us, fail_policy, fail_reason, answer })
+/// How current the balances are, and the policy that answers where they are not current enough.
+struct Behind {
+    enforcement: Enforcement,
+    reason: Option<String>,
+    policy: Option<FailPolicy>,
 }
 
-fn respond(body: CheckBody, refuse_with: Option<u16>) -> Response {
-    let own = match (body.answer.state, body.answer.http_status) {
+impl Behind {
+    fn now(app: &App) -> Self {
+        let enforcement = app.engine.enforcement();
+        let reason = app.config.check.failure(&enforcement);
+        let policy = reason.is_some().then_some(app.config.check.fail);
+        Self { enforcement, reason, policy }
+    }
+}
+
+fn closed() -> CheckAnswer {
+    CheckAnswer::of_no_budget(DecisionState::Blocked, CheckReason::EnforcementBehind, 503)
+}
+
+impl CheckBody {
+    fn new(answer: CheckAnswer, counted: Option<Counted>, behind: Behind) -> Self {
+        let retry_after_s =
+            (answer.state == DecisionState::Blocked).then(|| match (answer.reason_code, answer.window) {
+                (CheckReason::EnforcementBehind | CheckReason::Reserved(_), _) | (_, None) => SOON_S,
+                (_, Some(window)) => clock::seconds_until(window.end, clock::now()),
+            });
+        Self {
+            detail: sentence(&answer, behind.reason.as_deref()),
+            retry_after_s,
+            text_tokens: counted.map(|counted| counted.tokens),
+            tokenizer: counted.map(|counted| counted.tokenizer),
+            text_tokens_approximate: counted.map(|counted| counted.is_approximate),
+            enforcement_lag_us: behind.enforcement.lag_us,
+            fail_policy: behind.policy,
+            fail_reason: behind.reason,
+            answer,
+        }
+    }
+}
+
+/// An answer with what `body` says as headers, too; `written` is the whole of it.
+fn respond(body: &CheckBody, written: &impl Serialize, refuse_with: Option<u16>) -> Response {
+    let answer = &body.answer;
+    let own = match (answer.state, answer.http_status) {
         (DecisionState::Allowed, _) => 200,
         (DecisionState::Blocked, status @ (429 | 503)) => status,
         (DecisionState::Blocked, _) => 403,
     };
     let status = refuse_with.filter(|_| own != 200).unwrap_or(own);
-    let mut response = json(status, &body);
+    let mut response = json(status, written);
     let headers = response.headers_mut();
     if let Some(seconds) = body.retry_after_s {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -125,17 +270,18 @@ fn respond(body: CheckBody, refuse_with: Option<u16>) -> Response {
             headers.insert(HeaderName::from_static(name), value);
         }
     };
-    let CheckBody { answer, enforcement_lag_us, fail_policy, .. } = body;
     add("x-outlay-status", own.to_string());
     add("x-outlay-reason", answer.reason_code.to_string());
-    add("x-outlay-enforcement-lag-ms", enforcement_lag_us.div_ceil(1000).to_string());
+    add("x-outlay-enforcement-lag-ms", body.enforcement_lag_us.div_ceil(1000).to_string());
     for (name, value) in [
-        ("x-outlay-budget", answer.budget),
-        ("x-outlay-measure", answer.measure),
-        ("x-outlay-limit", answer.limit),
-        ("x-outlay-used", answer.used),
+        ("x-outlay-budget", answer.budget.clone()),
+        ("x-outlay-measure", answer.measure.clone()),
+        ("x-outlay-limit", answer.limit.clone()),
+        ("x-outlay-used", answer.used.clone()),
+        ("x-outlay-held", answer.held.clone()),
+        ("x-outlay-estimate", answer.estimate.clone()),
         ("x-outlay-reset", answer.window.map(|window| window.end.to_string())),
-        ("x-outlay-fail-policy", fail_policy.map(|policy| policy.name().to_owned())),
+        ("x-outlay-fail-policy", body.fail_policy.map(|policy| policy.name().to_owned())),
     ] {
         if let Some(value) = value {
             add(name, value);
@@ -155,7 +301,10 @@ fn sentence(answer: &CheckAnswer, fail_reason: Option<&str>) -> String {
             let currency = answer.currency.map(|currency| currency.to_string());
             let unit = currency.or(answer.measure.clone()).unwrap_or_default();
             let scope = answer.scope.as_ref().map(ToString::to_string).unwrap_or_default();
-            format!("{state}: {used} of {limit} {unit} used of budget {budget} for {scope}")
+            let more =
+                |what: &Option<String>, name| what.as_ref().map_or(String::new(), |what| format!(", {what} {name}"));
+            let (held, estimate) = (more(&answer.held, "held"), more(&answer.estimate, "expected"));
+            format!("{state}: {used} of {limit} {unit} used{held}{estimate} of budget {budget} for {scope}")
         }
         _ if answer.reason_code == CheckReason::EnforcementBehind => format!("{state}: enforcement is behind"),
         _ if answer.state == DecisionState::Allowed => "allowed: no budget matches".to_owned(),

@@ -3,9 +3,28 @@
 use std::borrow::Cow;
 
 use axum::http::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use usage_types::{Dimension, Dimensions, Scope, UsageEvent};
 
 use crate::ApiProblem;
+
+/// A body.
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    estimate: Map<String, Value>,
+    ttl_s: Option<u64>,
+    #[serde(flatten)]
+    scope: Scope,
+}
+
+/// What a body says besides dimensions.
+#[derive(Default)]
+pub(super) struct Besides {
+    pub(super) estimate: Map<String, Value>,
+    pub(super) ttl_s: Option<u64>,
+}
 
 /// The dimensions as they are found, each with what named it first.
 #[derive(Default)]
@@ -61,13 +80,14 @@ impl Found {
         self.put(dimension, value, Place::Parameter)
     }
 
-    /// Takes a body: an object of dimensions.
-    pub(super) fn body(&mut self, body: &[u8]) -> Result<(), ApiProblem> {
-        let scope: Scope = serde_json::from_slice(body).map_err(|error| {
+    /// Takes a body: an object of dimensions, and what it says besides.
+    pub(super) fn body(&mut self, body: &[u8]) -> Result<Besides, ApiProblem> {
+        let Body { scope, estimate, ttl_s } = serde_json::from_slice(body).map_err(|error| {
             let detail = format!("{error}; send dimensions like {{\"namespace\": \"support\"}}");
             ApiProblem::new(400, "invalid_body", detail)
         })?;
-        scope.iter().try_for_each(|(dimension, value)| self.put(dimension, value.to_owned(), Place::Body))
+        scope.iter().try_for_each(|(dimension, value)| self.put(dimension, value.to_owned(), Place::Body))?;
+        Ok(Besides { estimate, ttl_s })
     }
 
     /// Sets a value, unless another one is there already: who can add a header must not choose whose budget is looked at.

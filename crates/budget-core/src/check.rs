@@ -1,0 +1,182 @@
+//! May a request be made: its own estimate, the balances and the open reservations against every hard budget that counts it.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use usage_types::{
+    Amount, Budget, Decision, Dimensions, Estimate, Fill, Limits, Measure, Mode, ReasonCode, Scope, TimeUs, Window,
+};
+
+use crate::budgets::{BudgetState, Budgets};
+use crate::decide::Decisions;
+use crate::holds::{Counted, Holds, Sums};
+use crate::ledger::Ledger;
+
+/// What is asked of [`crate::Core::ask`].
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// For whom.
+    pub dimensions: &'a Dimensions<'a>,
+    /// What the request is expected to use; `None`: anything above nothing.
+    pub estimate: Option<&'a Estimate>,
+    /// For while the balances may be behind what was already decided, as they are before the log has been read up to where it ended: what the
+    /// last decision of a budget in force blocks is blocked too, also where the budget waits for its history.
+    pub last_known: bool,
+}
+
+/// How a budget stands for a scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The budget.
+    pub budget: Arc<Budget>,
+    /// For whom.
+    pub scope: Scope,
+    /// The window that contains the time that was asked for.
+    pub window: Window,
+    /// The limit that refuses or, where none does, the tightest one; and how much of it is used.
+    pub fill: Fill,
+    /// How much of that limit open reservations hold.
+    pub held: Amount,
+}
+
+impl Standing {
+    /// Why it blocks.
+    #[must_use]
+    pub fn reason(&self) -> ReasonCode {
+        ReasonCode::exceeded(self.budget.narrowest_dimension())
+    }
+}
+
+/// Whether a scope may spend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// It may. The hard budget of which the largest share is used, if there is one.
+    Allowed(Option<Standing>),
+    /// It may not now: what is left of a budget is held by reservations, and may be free again in a moment.
+    Reserved(Standing),
+    /// It may not: its estimate is more than what is left.
+    Exceeds(Standing),
+    /// It may not. Among the budgets that block it, the one that does so for longest: answer with its `http_status`.
+    Blocked(Standing),
+}
+
+/// What a budget says, the weakest word first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    Allowed,
+    Reserved,
+    Exceeds,
+    Blocked,
+}
+
+/// What a check looks at.
+pub(crate) struct State<'s> {
+    pub(crate) ledger: &'s Ledger,
+    pub(crate) budgets: &'s Budgets,
+    pub(crate) holds: &'s Holds,
+    pub(crate) decisions: &'s Decisions,
+}
+
+impl State<'_> {
+    pub(crate) fn ask(&self, question: &Question<'_>, now: TimeUs) -> Check {
+        let mut best: Option<(Word, Standing)> = None;
+        self.ledger.each_tracker(question.dimensions, |at, tracker| {
+            let Some(state) = tracker.budget.and_then(|slot| self.budgets.slot(slot)) else { return };
+            let Some(found) = self.word(at, state, question, now) else { return };
+            if best.as_ref().is_none_or(|best| goes_before(&found, best).is_gt()) {
+                best = Some(found);
+            }
+        });
+        match best {
+            None => Check::Allowed(None),
+            Some((Word::Allowed, standing)) => Check::Allowed(Some(standing)),
+            Some((Word::Reserved, standing)) => Check::Reserved(standing),
+            Some((Word::Exceeds, standing)) => Check::Exceeds(standing),
+            Some((Word::Blocked, standing)) => Check::Blocked(standing),
+        }
+    }
+
+    /// What a budget says; `None` where it has no say.
+    fn word(
+        &self,
+        tracker: u32,
+        state: &BudgetState,
+        question: &Question<'_>,
+        now: TimeUs,
+    ) -> Option<(Word, Standing)> {
+        if state.budget.mode != Mode::Hard {
+            return None;
+        }
+        let (ledger, dimensions) = (self.ledger, question.dimensions);
+        let counted: Counted = (Arc::clone(&state.budget.id), scope_of(&state.budget, dimensions));
+        let last = question.last_known.then(|| self.decisions.block(&counted.0, &counted.1, now)).flatten();
+        if state.warming.is_some() && last.is_none() {
+            return None;
+        }
+        let (mut window, balance) = match ledger.find_scope(tracker, |dim| dimensions.get(dim)) {
+            Some(scope) => ledger.balance_at(tracker, scope, now),
+            None => (ledger.tracker(tracker).window_of(now, &ledger.windows), None),
+        };
+        let balance = balance.map(|at| ledger.balances.get(at));
+        let used = |measure| balance.map_or(Amount(0), |balance| balance.amount(measure));
+        let held = self.holds.of(&counted);
+        let limits = state.budget.limits_of(|dim| dimensions.get(dim));
+        let (mut word, fill) = judge(limits, used, held, question.estimate);
+        if let Some(Decision { window: blocked, .. }) = last {
+            (word, window) = (Word::Blocked, *blocked);
+        }
+        let held = held.map_or(Amount(0), |held| held.get(fill.limit.measure));
+        Some((word, Standing { budget: Arc::clone(&state.budget), scope: counted.1, window, fill, held }))
+    }
+
+    /// The balances that an event with these dimensions counts in.
+    pub(crate) fn counted(ledger: &Ledger, budgets: &Budgets, dimensions: &Dimensions<'_>) -> Vec<Counted> {
+        let mut counted = Vec::new();
+        ledger.each_tracker(dimensions, |_, tracker| {
+            if let Some(state) = tracker.budget.and_then(|slot| budgets.slot(slot)) {
+                counted.push((Arc::clone(&state.budget.id), scope_of(&state.budget, dimensions)));
+            }
+        });
+        counted
+    }
+}
+
+/// What the limits say, and which of them is meant.
+fn judge(
+    limits: &Limits,
+    used: impl Fn(Measure) -> Amount + Copy,
+    held: Option<&Sums>,
+    estimate: Option<&Estimate>,
+) -> (Word, Fill) {
+    let tightest = limits.tightest(used);
+    if tightest.is_reached() {
+        return (Word::Blocked, tightest);
+    }
+    let wanted = |fill: &Fill| estimate.map_or(0, |estimate| estimate.amount(fill.limit.measure).0);
+    let is_over = |fill: &Fill, more: i128| fill.used.0.saturating_add(more) > fill.limit.amount.0;
+    if let Some(fill) = limits.fills(used).find(|fill| is_over(fill, wanted(fill))) {
+        return (Word::Exceeds, fill);
+    }
+    let is_held = |fill: &Fill| {
+        let held = held.map_or(0, |held| held.get(fill.limit.measure).0);
+        held > 0 && is_over(fill, held.saturating_add(wanted(fill).max(1)))
+    };
+    limits.fills(used).find(is_held).map_or((Word::Allowed, tightest), |fill| (Word::Reserved, fill))
+}
+
+/// Whether one is to be named rather than the other: the stronger word; where both refuse the one that does so for longer, else the tighter
+/// one. The id settles a tie, so that the answer does not depend on the order in which budgets are found.
+fn goes_before(a: &(Word, Standing), b: &(Word, Standing)) -> Ordering {
+    let ((word_a, a), (word_b, b)) = (a, b);
+    let by_rest = match word_a {
+        Word::Allowed => a.fill.cmp_share(&b.fill),
+        _ => a.window.end.cmp(&b.window.end),
+    };
+    word_a.cmp(word_b).then(by_rest).then_with(|| b.budget.id.cmp(&a.budget.id))
+}
+
+/// The scope of a budget that these dimensions are in.
+fn scope_of(budget: &Budget, dimensions: &Dimensions<'_>) -> Scope {
+    let dims = budget.scope_dimensions();
+    Scope::new(dims.iter().filter_map(|dim| dimensions.get(dim).map(|value| (dim, value))))
+}

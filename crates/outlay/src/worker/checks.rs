@@ -1,0 +1,112 @@
+//! What a gateway is told before a request is made: checks and reservations, answered from the one lock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use budget_core::{Check, Question, Standing};
+use http_api::{CheckAnswer, CheckQuestion, CheckReason, Reservation};
+use usage_types::{
+    Amount, DecisionState, Dimension, Dimensions, Estimate, Money, ReasonCode, Role, TimeUs, Tokens, UsageEvent,
+};
+
+use super::counted::Counted;
+use super::shared::Shared;
+
+/// Whether a request may be made now.
+pub fn check(shared: &Shared, question: &CheckQuestion<'_>) -> CheckAnswer {
+    let now = TimeUs::from(chrono::Utc::now());
+    let mut counted = shared.counted.lock();
+    counted.core.expire_holds(now);
+    let estimate = priced(&mut counted, question, now);
+    let check = counted.core.ask(&asked(question, estimate.as_ref()), now);
+    drop(counted);
+    answer(check, estimate.as_ref())
+}
+
+/// Holds an estimate, where the request may be made or with `force`.
+pub fn reserve(shared: &Shared, question: &CheckQuestion<'_>, ttl: Duration, force: bool) -> Reservation {
+    let now = TimeUs::from(chrono::Utc::now());
+    let expires_at = now.plus_us(i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX));
+    let mut random = [0_u8; 16];
+    // Without randomness an id could be guessed, and another's reservation settled: none is given then.
+    if getrandom::fill(&mut random).is_err() {
+        return Reservation::Full;
+    }
+    let id = format!("{:032x}", u128::from_le_bytes(random));
+    let mut counted = shared.counted.lock();
+    let estimate = priced(&mut counted, question, now);
+    let check = counted.core.reserve(&id, &asked(question, estimate.as_ref()), expires_at, force, now);
+    drop(counted);
+    let Ok(check) = check else { return Reservation::Full };
+    let is_held = force || matches!(check, Check::Allowed(_));
+    let answer = answer(check, estimate.as_ref());
+    if is_held { Reservation::Held { id, expires_at, answer } } else { Reservation::Refused(answer) }
+}
+
+fn asked<'q>(question: &'q CheckQuestion<'_>, estimate: Option<&'q Estimate>) -> Question<'q> {
+    Question { dimensions: &question.dimensions, estimate, last_known: question.last_known }
+}
+
+/// The estimate with its cost: what it says itself, else what the price book makes of it, where the model is named.
+fn priced(counted: &mut Counted, question: &CheckQuestion<'_>, now: TimeUs) -> Option<Estimate> {
+    let mut estimate = question.estimate.clone()?;
+    if estimate.cost.is_none() && question.dimensions.get(Dimension::Model).is_some() {
+        let (cost, _) = counted.price(&event_of(&estimate, &question.dimensions, now), now);
+        estimate.cost = cost.map(|cost| Money { amount: cost.amount, currency: cost.currency });
+    }
+    Some(estimate)
+}
+
+/// The event that a request would become that uses what is expected; tokens of no known class at the price of input.
+fn event_of<'q>(estimate: &Estimate, dimensions: &'q Dimensions<'_>, now: TimeUs) -> UsageEvent<'q> {
+    let mut own = Dimensions::default();
+    for (dimension, value) in dimensions.iter() {
+        own.set(dimension, Some(value.to_owned().into()));
+    }
+    UsageEvent {
+        id: None,
+        source: "".into(),
+        time: now,
+        dimensions: own,
+        tokens: Tokens { input: estimate.tokens.input.saturating_add(estimate.other_tokens), ..estimate.tokens },
+        requests: estimate.requests,
+        tool_calls: estimate.tool_calls,
+        images: estimate.images,
+        compute: estimate.compute,
+        cost: None,
+        tags: BTreeMap::new(),
+        role: Role::Usage,
+    }
+}
+
+fn answer(check: Check, estimate: Option<&Estimate>) -> CheckAnswer {
+    let (allowed, blocked) = (DecisionState::Allowed, DecisionState::Blocked);
+    let (standing, state) = match &check {
+        Check::Allowed(standing) => (standing.as_ref(), allowed),
+        Check::Reserved(standing) | Check::Exceeds(standing) | Check::Blocked(standing) => (Some(standing), blocked),
+    };
+    let narrowest = standing.and_then(|standing| standing.budget.narrowest_dimension());
+    let own = standing.map_or(200, |standing| standing.budget.http_status);
+    let (reason, status) = match &check {
+        Check::Allowed(_) => (CheckReason::Decision(ReasonCode::WithinQuota), 200),
+        // It may help to ask again in a moment, whatever the window.
+        Check::Reserved(_) => (CheckReason::Reserved(narrowest), 429),
+        Check::Exceeds(_) => (CheckReason::EstimateExceeds(narrowest), own),
+        Check::Blocked(standing) => (CheckReason::Decision(standing.reason()), own),
+    };
+    let none = CheckAnswer::of_no_budget(state, reason, status);
+    let Some(Standing { budget, scope, window, fill, held }) = standing else { return none };
+    let measure = fill.limit.measure;
+    CheckAnswer {
+        budget: Some(budget.id.to_string()),
+        scope: Some(scope.clone()),
+        measure: Some(measure.name().to_owned()),
+        currency: measure.currency(),
+        limit: Some(measure.format(fill.limit.amount)),
+        used: Some(measure.format(fill.used)),
+        held: Some(*held).filter(|held| *held != Amount(0)).map(|held| measure.format(held)),
+        estimate: estimate.map(|estimate| measure.format(estimate.amount(measure))),
+        window: Some(*window),
+        ..none
+    }
+}
