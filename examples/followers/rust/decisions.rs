@@ -34,12 +34,15 @@ impl Decision {
     }
 }
 
+/// Keys of blocks by the values of their scope's dimensions.
+type ByValues = HashMap<Vec<String>, BTreeSet<Vec<u8>>>;
+
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Decisions {
     latest: HashMap<Vec<u8>, Decision>,
-    /// Keys of blocks by the names of their scope's dimensions, by the values of these.
-    blocks: HashMap<Vec<String>, HashMap<Vec<String>, BTreeSet<Vec<u8>>>>,
+    /// By the names of these dimensions.
+    blocks: HashMap<Vec<String>, ByValues>,
 }
 
 impl Decisions {
