@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use alert_mail::Content;
-use usage_types::{Alert, Dimension, Every, Ppm, Scope, TimeUs, Window, alert_id};
+use usage_types::{Alert, Dimension, Every, Ppm, Scope, TimeUs, Window, WindowSpec, alert_id};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -14,11 +14,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let scope = Scope::new([(Dimension::Namespace, "support"), (Dimension::Team, "helpdesk")]);
     let threshold = if exhausted { Ppm::ONE } else { Ppm(800_000) };
     let alert = Alert {
-        id: alert_id("support-daily", &scope, Every::Day, start, threshold),
+        id: alert_id("support-daily", &scope, WindowSpec::calendar(Every::Day, chrono_tz::UTC), start, threshold),
         budget: "support-daily".to_owned(),
         scope,
         window: Window { start, end: start.plus_us(TimeUs::DAY), zone: chrono_tz::Europe::Berlin },
         every: "day".to_owned(),
+        window_name: None,
         threshold: threshold.to_string(),
         measure: "tokens".to_owned(),
         currency: None,

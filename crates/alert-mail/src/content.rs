@@ -72,7 +72,10 @@ impl Facts {
             used: unit.number(&alert.used),
             limit: unit.number(&alert.limit),
             per_mille: per_mille(&alert.used, &alert.limit),
-            window: format!("{}, {} to {} ({zone})", clean(&alert.every), moment(alert.window.start, zone), resets),
+            window: {
+                let name = clean(alert.window_name.as_ref().unwrap_or(&alert.every));
+                format!("{name}, {} to {resets} ({zone})", moment(alert.window.start, zone))
+            },
             burn: format!("{} {} per hour over the window so far", unit.number(&alert.burn_per_hour), unit.name()),
             projection: projection(alert, exhausted),
             consequence: consequence(alert, exhausted, blocks, &resets),

@@ -32,7 +32,7 @@ fn budget(id: &str, per: &[Dimension], every: Every, zone: chrono_tz::Tz) -> (Ar
         id: id.into(),
         matches: Scope::default(),
         per: DimensionSet::of(per),
-        window: WindowSpec { every, zone },
+        window: WindowSpec::calendar(every, zone),
         limits: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) }.into(),
         special: SpecialLimits::default(),
         overcommit: false,

@@ -84,7 +84,7 @@ fn worst(balances: usize) {
         id: "user-day".into(),
         matches: Scope::default(),
         per: DimensionSet::of(&[Dimension::User]),
-        window: WindowSpec { every: Every::Day, zone: chrono_tz::UTC },
+        window: WindowSpec::calendar(Every::Day, chrono_tz::UTC),
         limits: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) }.into(),
         special: SpecialLimits::default(),
         overcommit: false,

@@ -74,7 +74,7 @@ impl Alerts {
         }
         let scope = ledger.scope_of(balance_at);
         for threshold in &budget.alerts.at[done..reached] {
-            let id = alert_id(&budget.id, &scope, budget.window.every, window.start, *threshold);
+            let id = alert_id(&budget.id, &scope, budget.window, window.start, *threshold);
             if !self.raised.contains_key(&id) {
                 self.raised.insert(id.clone(), window.end);
                 raised.insert(id.clone(), alert(id, budget, &scope, window, *threshold, fill, now));
@@ -104,7 +104,8 @@ fn alert(id: String, budget: &Budget, scope: &Scope, window: Window, threshold: 
         budget: budget.id.to_string(),
         scope: scope.clone(),
         window,
-        every: budget.window.every.name().to_owned(),
+        every: budget.window.every_name().to_owned(),
+        window_name: budget.window.window_name(),
         threshold: threshold.to_string(),
         measure: measure.name().to_owned(),
         currency: measure.currency(),

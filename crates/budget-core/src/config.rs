@@ -34,7 +34,7 @@ impl Default for CoreConfig {
     /// Namespace; namespace and team; namespace, team and repository; each over hour, day and month in UTC. 24 hours.
     fn default() -> Self {
         let windows: Vec<WindowSpec> =
-            [Every::Hour, Every::Day, Every::Month].map(|every| WindowSpec { every, zone: chrono_tz::UTC }).into();
+            [Every::Hour, Every::Day, Every::Month].map(|every| WindowSpec::calendar(every, chrono_tz::UTC)).into();
         let path = [Dimension::Namespace, Dimension::Team, Dimension::Repository];
         Self {
             tracked: (1..=path.len())

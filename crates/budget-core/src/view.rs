@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use usage_types::{BudgetId, ComputeNs, DimensionSet, Every, Fill, Mode, Money, Scope, TimeUs, Tokens, Window};
+use usage_types::{
+    BudgetId, ComputeNs, DimensionSet, Every, Fill, Mode, Money, Scope, TimeUs, Tokens, Window, WindowSpec,
+};
 
 use crate::balance::Flags;
 use crate::budgets::{BudgetState, Budgets};
@@ -100,8 +102,8 @@ pub struct BalanceView {
     pub scope: Scope,
     /// Over which window.
     pub window: Window,
-    /// How long that is.
-    pub every: Every,
+    /// Which kind of window that is.
+    pub spec: WindowSpec,
     /// Tokens by class.
     pub tokens: Tokens,
     /// Requests.
@@ -208,7 +210,7 @@ fn view(ledger: &Ledger, at: u32, state: Option<&BudgetState>) -> BalanceView {
         kind: state.map_or(Kind::Tracked, |state| Kind::Budget(budget_standing(ledger, at, state))),
         scope: ledger.scope_of(at),
         window: entry.window,
-        every: ledger.tracker(entry.tracker).spec.every,
+        spec: ledger.tracker(entry.tracker).spec,
         tokens: balance.tokens(),
         requests,
         tool_calls,

@@ -2,7 +2,8 @@
 //!
 //! Holds here: the windows of one kind tile time, without gap and without overlap, whatever a zone does with its clocks.
 //! - A **day** (week, month, quarter, year) begins at the first instant at which the local calendar shows its first date or a
-//!   later one. A midnight that the clocks skip begins at the first instant after it; a midnight that comes twice
+//!   later one. With an anchor that date is another one of the period (its last where the month is too short), and with a time of day it is the
+//!   first instant at which date and clock show it. A midnight that the clocks skip begins at the first instant after it; a midnight that comes twice
 //!   begins at its first coming, so a calendar that jumps back across midnight does not return to the day before.
 //!   A date that a zone left out (Apia, 30 December 2011) has no window.
 //! - An **hour** (minute) is one of the wall clock, cut at every change of the offset: the hour that is repeated in autumn
@@ -10,7 +11,7 @@
 //!
 //! Deliberately absent: any cache ([`crate::tracker`] has it) and any clock.
 
-use chrono::{Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone};
+use chrono::{Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use usage_types::{Every, TimeUs, Window, WindowSpec};
 
@@ -48,17 +49,18 @@ fn clock_window(zone: Tz, time: TimeUs, unit_us: i64) -> Window {
 /// The calendar period around the time.
 fn calendar_window(spec: WindowSpec, time: TimeUs) -> Window {
     let zone = spec.zone;
+    let at = NaiveTime::MIN + TimeDelta::minutes(i64::from(spec.anchor.minute));
     let local_date = local(zone, time.0).date();
-    let mut first = first_date(spec.every, local_date);
-    let mut start = first_instant(zone, first);
-    // The local date is not always that of the window: after a jump back across midnight it is the day before.
+    let mut first = first_date(spec, local_date);
+    let mut start = first_instant(zone, first, at);
+    // The period is not always that of the local date: before its time of day it is the one before, and so it is after a jump back across it.
     while time.0 < start {
-        first = first_date(spec.every, first.pred_opt().unwrap_or(NaiveDate::MIN));
-        start = first_instant(zone, first);
+        first = first_date(spec, first.pred_opt().unwrap_or(NaiveDate::MIN));
+        start = first_instant(zone, first, at);
     }
     loop {
-        let next = next_first_date(spec.every, first);
-        let end = first_instant(zone, next);
+        let next = next_first_date(spec, first);
+        let end = first_instant(zone, next, at);
         if time.0 < end {
             return Window { start: TimeUs(start), end: TimeUs(end), zone };
         }
@@ -67,42 +69,57 @@ fn calendar_window(spec: WindowSpec, time: TimeUs) -> Window {
 }
 
 /// The first date of the period that a date is in.
-fn first_date(every: Every, date: NaiveDate) -> NaiveDate {
-    let day_one = |month| NaiveDate::from_ymd_opt(date.year(), month, 1).unwrap_or(date);
-    match every {
+fn first_date(spec: WindowSpec, date: NaiveDate) -> NaiveDate {
+    let anchor = spec.anchor;
+    let months = match spec.every {
+        Every::Month => 1,
+        Every::Quarter => 3,
+        Every::Year => 12,
         Every::Week => {
-            date.checked_sub_days(Days::new(u64::from(date.weekday().num_days_from_monday()))).unwrap_or(date)
+            let days = (date.weekday().number_from_monday() + 7 - u32::from(anchor.day.clamp(1, 7))) % 7;
+            return date.checked_sub_days(Days::new(u64::from(days))).unwrap_or(date);
         }
-        Every::Month => day_one(date.month()),
-        Every::Quarter => day_one(date.month0() / 3 * 3 + 1),
-        Every::Year => day_one(1),
-        Every::Day | Every::Hour | Every::Minute => date,
-    }
+        Every::Day | Every::Hour | Every::Minute => return date,
+    };
+    // The month of this year's calendar in which a period begins, and the period before where that has not come to its day.
+    let back = (date.month0() + 12 - u32::from(anchor.month)) % months;
+    let begins = |back| month_day(date.with_day(1).unwrap_or(date).checked_sub_months(Months::new(back)), anchor.day);
+    let first = begins(back);
+    if first <= date { first } else { begins(back + months) }
 }
 
 /// The first date of the period after the one that begins on `first`.
-fn next_first_date(every: Every, first: NaiveDate) -> NaiveDate {
-    let next = match every {
-        Every::Week => first.checked_add_days(Days::new(7)),
-        Every::Month => first.checked_add_months(Months::new(1)),
-        Every::Quarter => first.checked_add_months(Months::new(3)),
-        Every::Year => first.checked_add_months(Months::new(12)),
-        Every::Day | Every::Hour | Every::Minute => first.succ_opt(),
+fn next_first_date(spec: WindowSpec, first: NaiveDate) -> NaiveDate {
+    let months_on = |months| {
+        month_day(first.with_day(1).unwrap_or(first).checked_add_months(Months::new(months)), spec.anchor.day)
     };
-    next.unwrap_or(NaiveDate::MAX)
+    match spec.every {
+        Every::Week => first.checked_add_days(Days::new(7)).unwrap_or(NaiveDate::MAX),
+        Every::Month => months_on(1),
+        Every::Quarter => months_on(3),
+        Every::Year => months_on(12),
+        Every::Day | Every::Hour | Every::Minute => first.succ_opt().unwrap_or(NaiveDate::MAX),
+    }
 }
 
-/// The first instant at which the zone's calendar shows the date, or a later one where it leaves the date out.
-fn first_instant(zone: Tz, date: NaiveDate) -> i64 {
-    let midnight = date.and_time(NaiveTime::MIN);
-    match zone.from_local_datetime(&midnight).earliest() {
+/// A day of a month that is given by its first: the last one where it is shorter.
+fn month_day(first: Option<NaiveDate>, day: u8) -> NaiveDate {
+    let first = first.unwrap_or(NaiveDate::MAX);
+    let last = u32::from(first.num_days_in_month());
+    first.with_day(u32::from(day).clamp(1, last)).unwrap_or(first)
+}
+
+/// The first instant at which the zone's calendar and clock show the date and time, or later ones where they leave it out.
+fn first_instant(zone: Tz, date: NaiveDate, at: NaiveTime) -> i64 {
+    let wanted = date.and_time(at);
+    match zone.from_local_datetime(&wanted).earliest() {
         Some(instant) => instant.timestamp_micros(),
         None => {
-            // The clocks skip this midnight. The jump lies between where it would be by the offset after and by the one before.
-            let naive = midnight.and_utc().timestamp_micros();
+            // The clocks skip it. The jump lies between where it would be by the offset after and by the one before.
+            let naive = wanted.and_utc().timestamp_micros();
             let before = offset_us(zone, naive - 2 * TimeUs::DAY);
             let after = offset_us(zone, naive + 2 * TimeUs::DAY);
-            first_second(naive - before.max(after), naive - before.min(after), |at| local(zone, at) >= midnight)
+            first_second(naive - before.max(after), naive - before.min(after), |at| local(zone, at) >= wanted)
         }
     }
 }

@@ -13,7 +13,7 @@ fn support(id: &str, time: TimeUs, tokens: u64) -> Record {
 }
 
 fn hourly(limit: i128) -> Budget {
-    let window = WindowSpec { every: Every::Hour, zone: common::UTC };
+    let window = WindowSpec::calendar(Every::Hour, common::UTC);
     Budget { window, mode: Mode::Soft, ..budget("hourly", SUPPORT, &[], limit) }
 }
 

@@ -236,7 +236,7 @@ fn a_history_that_failed_begins_anew() {
 fn check_names_the_block_that_lasts_longest_or_the_budget_with_least_left() {
     let mut core = Core::new(CoreConfig::default());
     let hourly = usage_types::Budget {
-        window: usage_types::WindowSpec { every: Every::Hour, zone: common::UTC },
+        window: usage_types::WindowSpec::calendar(Every::Hour, common::UTC),
         http_status: 429,
         ..budget("hourly", SUPPORT, &[], 60)
     };

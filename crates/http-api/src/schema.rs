@@ -135,6 +135,9 @@ pub struct Alert {
     scope: Scope,
     window: Window,
     every: String,
+    /// The window in words, where `every` does not say all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_name: Option<String>,
     /// The threshold as a fraction, like `0.8`.
     threshold: String,
     measure: String,

@@ -33,6 +33,9 @@ pub struct BalanceRow {
     pub scope: Scope,
     /// The kind of window: `hour`, `day`, `week`, `month`, …
     pub every: String,
+    /// The window in words, like `month from day 15`, where `every` does not say all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_name: Option<String>,
     /// The window itself.
     #[schemars(with = "schema::Window")]
     pub window: Window,

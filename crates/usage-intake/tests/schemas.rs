@@ -232,6 +232,7 @@ fn the_alerts_schema_describes_what_is_published() {
         scope: Scope::new([(Dimension::Namespace, "support")]),
         window: window(),
         every: Every::Day.name().into(),
+        window_name: Some("day at 06:00".into()),
         threshold: "0.8".into(),
         measure: "cost".into(),
         currency: Some(Currency::USD),
@@ -244,7 +245,7 @@ fn the_alerts_schema_describes_what_is_published() {
         to: vec!["lead@example.com".into()],
     };
     check_written(ALERT, &serde_json::to_value(&alert).unwrap());
-    let least = Alert { measure: "tokens".into(), currency: None, exhausted_at: None, to: Vec::new(), ..alert };
+    let least = Alert { measure: "tokens".into(), currency: None, exhausted_at: None, window_name: None, to: Vec::new(), ..alert };
     check_valid(&validator(ALERT), "least", &serde_json::to_value(&least).unwrap());
 }
 
@@ -323,6 +324,24 @@ fn the_budgets_schema_and_the_reader_agree() {
         check(&text, is_good);
     }
     check("budgets:\n  - { id: b, window: { every: day } }\n", false);
+    for (window, is_good) in [
+        ("{ every: month, anchor: 31, at: \"06:00\", zone: UTC }", true),
+        ("{ every: month, anchor: \"15\" }", true),
+        ("{ every: week, anchor: Sunday }", true),
+        ("{ every: quarter, anchor: 02-29 }", true),
+        ("{ every: year, anchor: 04-06 }", true),
+        ("{ every: day, at: \"06:00\" }", true),
+        ("{ every: month, anchor: 32 }", false),
+        ("{ every: month, anchor: sunday }", false),
+        ("{ every: week, anchor: 1 }", false),
+        ("{ every: year, anchor: 04-31 }", false),
+        ("{ every: quarter, anchor: 2 }", false),
+        ("{ every: day, anchor: 5 }", false),
+        ("{ every: hour, at: \"06:00\" }", false),
+        ("{ every: day, at: \"24:00\" }", false),
+    ] {
+        check(&format!("budgets:\n  - {{ id: b, window: {window}, limit: {{ tokens: 5 }} }}\n"), is_good);
+    }
     for (rest, is_good) in [
         (", match: { namespace: support }, per: [user, api_key], mode: soft", true),
         (", match: {}, per: [], mode: hard, http_status: 429", true),

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use chrono_tz::Tz;
-
-use crate::{Amount, Dimension, DimensionSet, Limits, Scope, SpecialLimits};
+use crate::{Amount, Dimension, DimensionSet, Limits, Scope, SpecialLimits, WindowSpec};
 
 /// The id of a budget: letters, digits, `-`, `_` and `.`, at most 128 bytes, unique in its file.
 pub type BudgetId = Arc<str>;
@@ -39,73 +37,6 @@ impl fmt::Display for Ppm {
         }
         write!(f, "{whole}.{}", format!("{part:06}").trim_end_matches('0'))
     }
-}
-
-/// How long a calendar window is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Every {
-    /// A minute.
-    Minute,
-    /// An hour of the zone's wall clock.
-    Hour,
-    /// A day from midnight to midnight; 23 or 25 hours where the clocks change.
-    Day,
-    /// An ISO 8601 week, from Monday.
-    Week,
-    /// A calendar month.
-    Month,
-    /// A calendar quarter.
-    Quarter,
-    /// A calendar year.
-    Year,
-}
-
-impl Every {
-    /// All of them, shortest first.
-    pub const ALL: [Self; 7] =
-        [Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Year];
-
-    /// The name in YAML and JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-            Self::Quarter => "quarter",
-            Self::Year => "year",
-        }
-    }
-
-    /// The HTTP status of a block where the budget names none: 429 (try again soon) up to an hour, else 403.
-    #[must_use]
-    pub const fn default_status(self) -> u16 {
-        match self {
-            Self::Minute | Self::Hour => 429,
-            _ => 403,
-        }
-    }
-}
-
-impl std::str::FromStr for Every {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|every| every.name() == text)
-            .ok_or_else(|| format!("`{text}` is no window; use one of {}", Self::ALL.map(Self::name).join(", ")))
-    }
-}
-
-/// A kind of window: how long, in which time zone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct WindowSpec {
-    /// How long.
-    pub every: Every,
-    /// In which IANA time zone its bounds lie.
-    pub zone: Tz,
 }
 
 /// What a budget does when it is reached.

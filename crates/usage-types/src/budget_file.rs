@@ -8,18 +8,18 @@ mod limit;
 mod promise;
 mod special;
 mod tree;
+mod window;
 
 use std::sync::Arc;
-
-use chrono_tz::{TZ_VARIANTS, Tz};
 
 use crate::budget_file::field::{Field, nearest};
 use crate::budget_file::limit::limits;
 use crate::budget_file::promise::Promise;
 use crate::budget_file::special::special;
+use crate::budget_file::window::window;
 use crate::{
-    AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Every, Limits, Mode, Pico, Ppm,
-    Scope, SpecialLimit, SpecialLimits, UsageEvent, WindowSpec,
+    AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Limits, Mode, Pico, Ppm, Scope,
+    SpecialLimit, SpecialLimits, UsageEvent,
 };
 
 /// The largest file, in bytes: 1 MiB, some 5,000 budgets.
@@ -157,7 +157,7 @@ fn budget<'n>(field: &Field<'n>, promises: &mut Vec<Promise<'n>>) -> Result<(Fie
         overcommit: members.get("overcommit").map_or(Ok(false), |field| yes_or_no(&field))?,
         mode: members.get("mode").map_or(Ok(Mode::default()), |field| mode(&field))?,
         alerts: members.get("alerts").map_or(Ok(AlertRule::default()), |field| alerts(&field))?,
-        http_status: members.get("http_status").map_or(Ok(window.every.default_status()), |field| status(&field))?,
+        http_status: members.get("http_status").map_or(Ok(window.default_status()), |field| status(&field))?,
     });
     let promise = |field: Field<'n>, values: &Scope, limits: &Limits| Promise {
         field,
@@ -237,23 +237,6 @@ fn dimensions(field: &Field<'_>, matches: &Scope) -> Result<DimensionSet, Budget
         set.insert(dimension);
     }
     Ok(set)
-}
-
-fn window(field: &Field<'_>) -> Result<WindowSpec, BudgetError> {
-    let members = field.members(&["every", "zone"], "it like `window: { every: day, zone: Europe/Berlin }`")?;
-    let every = members.required("every", "it like `every: day`")?;
-    let every = every.text("a window like day")?.parse::<Every>().map_err(|message| every.error(message))?;
-    Ok(WindowSpec { every, zone: members.get("zone").map_or(Ok(Tz::UTC), |field| zone(&field))? })
-}
-
-fn zone(field: &Field<'_>) -> Result<Tz, BudgetError> {
-    let name = field.text("a time zone like Europe/Berlin")?;
-    name.parse().map_err(|_| {
-        let near = nearest(name, TZ_VARIANTS.iter().map(|zone| zone.name()));
-        let hint =
-            near.map_or("write one like Europe/Berlin or UTC".to_owned(), |near| format!("did you mean {near}?"));
-        field.error(format!("{name:?} is no IANA time zone; {hint}"))
-    })
 }
 
 fn mode(field: &Field<'_>) -> Result<Mode, BudgetError> {

@@ -35,13 +35,12 @@ impl Serialize for Budget {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Named one by one and without `..`, so that a new member is not forgotten.
         let Self { id, matches, per, window, limits, special, overcommit, mode, alerts, http_status } = self;
-        let WindowSpec { every, zone } = window;
         let AlertRule { at, to } = alerts;
         let mut budget = serializer.serialize_struct("Budget", 11)?;
         budget.serialize_field("id", id)?;
         budget.serialize_field("match", matches)?;
         budget.serialize_field("per", &per.iter().map(Dimension::name).collect::<Vec<_>>())?;
-        budget.serialize_field("window", &Texts(&[("every", every.name()), ("zone", zone.name())]))?;
+        budget.serialize_field("window", &Window(*window))?;
         budget.serialize_field("limits", limits)?;
         budget.serialize_field("overrides", &Overrides(special))?;
         budget.serialize_field("plans", &Plans(self))?;
@@ -82,11 +81,11 @@ fn serialize_count<M: SerializeMap>(limit: &mut M, name: &str, count: i128) -> R
     limit.serialize_entry(name, &i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-struct Texts<'a>(&'a [(&'a str, &'a str)]);
+struct Window(WindowSpec);
 
-impl Serialize for Texts<'_> {
+impl Serialize for Window {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().copied())
+        serializer.collect_map(self.0.fields())
     }
 }
 
@@ -152,7 +151,7 @@ mod tests {
   - id: all
     match: { provider: "null", model: "a: {b}" }
     per: [user, namespace]
-    window: { every: month, zone: Europe/Berlin }
+    window: { every: quarter, anchor: 02-15, at: "06:30", zone: Europe/Berlin }
     limits: [{ tokens: 1000000000000000000 }, { cost: "0.000000000001 USD" }, { cost: 3 EUR }, { compute_hours: 0.5 }, { output: 7 }, { tool_calls: 2 }]
     overrides:
       - { match: { user: "~" }, limit: { requests: 1 } }

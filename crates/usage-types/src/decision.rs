@@ -5,7 +5,7 @@ use std::fmt;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::{Currency, Dimension, Every, Ppm, Scope, TimeUs};
+use crate::{Currency, Dimension, Ppm, Scope, TimeUs, WindowSpec};
 
 /// One window: half-open, `[start, end)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -159,6 +159,9 @@ pub struct Alert {
     pub window: Window,
     /// How long the window is, like `day`.
     pub every: String,
+    /// The window in words, like `month from day 15`, where `every` does not say all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_name: Option<String>,
     /// The threshold as a fraction, like `0.8`.
     pub threshold: String,
     /// Of what: [`crate::Measure::name`].
@@ -186,8 +189,8 @@ pub struct Alert {
 /// The id of an alert: a function of budget, scope, window and threshold alone, so that raising it twice is raising it once.
 /// The window is named by its kind and start.
 #[must_use]
-pub fn alert_id(budget: &str, scope: &Scope, every: Every, window_start: TimeUs, threshold: Ppm) -> String {
-    format!("{budget}|{scope}|{}|{window_start}|{threshold}", every.name())
+pub fn alert_id(budget: &str, scope: &Scope, spec: WindowSpec, window_start: TimeUs, threshold: Ppm) -> String {
+    format!("{budget}|{scope}|{}|{window_start}|{threshold}", spec.id_name())
 }
 
 #[cfg(test)]

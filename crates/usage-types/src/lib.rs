@@ -23,8 +23,9 @@ mod reject;
 mod special;
 mod time;
 mod units;
+mod window;
 
-pub use budget::{AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Every, Mode, Ppm, WindowSpec};
+pub use budget::{AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Mode, Ppm};
 pub use budget_diff::{BudgetChange, BudgetDiff, FieldChange, budget_fields, diff};
 pub use decision::{Alert, Decision, DecisionState, ReasonCode, Window, alert_id, decision_key};
 pub use dimension::{Dimension, DimensionSet, Dimensions, Scope};
@@ -37,3 +38,4 @@ pub use reject::{RejectCode, Rejection};
 pub use special::{SpecialLimit, SpecialLimits, Whom};
 pub use time::TimeUs;
 pub use units::{ComputeNs, Currency, Money, Pico, UnitError};
+pub use window::{Anchor, Every, WindowSpec};

@@ -45,7 +45,7 @@ fn the_contracts_example_is_read() {
         id: "support-daily".into(),
         matches: Scope::new([(Dimension::Namespace, "support")]),
         per: DimensionSet::default(),
-        window: WindowSpec { every: Every::Day, zone: chrono_tz::Europe::Berlin },
+        window: WindowSpec::calendar(Every::Day, chrono_tz::Europe::Berlin),
         limits: Limit { measure: Measure::Tokens, amount: Amount(1_000_000) }.into(),
         special: SpecialLimits::default(),
         overcommit: false,
@@ -381,6 +381,48 @@ fn a_bad_window_is_refused() {
     );
     check(&window("{ every: day, zone: \"+02:00\" }"), 3, 33, "budgets[0].window.zone", "no IANA time zone");
     check(&window("{ every: day, tz: UTC }"), 3, 27, "budgets[0].window.tz", "unknown field");
+}
+
+#[test]
+fn a_window_may_begin_on_a_day_and_at_a_time_of_its_own() {
+    let of = |window: &str| {
+        one(&format!("budgets:\n  - id: b\n    window: {window}\n    limit: {{ tokens: 5 }}\n")).window.id_name()
+    };
+    for (window, name) in [
+        ("{ every: month, anchor: 31 }", "month@31"),
+        ("{ every: month, anchor: 1 }", "month"),
+        ("{ every: week, anchor: Sunday }", "week@sunday"),
+        ("{ every: week, anchor: monday, at: \"00:00\" }", "week"),
+        ("{ every: quarter, anchor: 02-15 }", "quarter@02-15"),
+        ("{ every: quarter, anchor: 11-15 }", "quarter@02-15"),
+        ("{ every: year, anchor: 02-29, at: 06:30 }", "year@02-29T06:30"),
+        ("{ every: day, at: \"23:59\", zone: Asia/Tokyo }", "day@23:59"),
+    ] {
+        assert_eq!(of(window), name, "{window}");
+    }
+}
+
+#[test]
+fn a_bad_anchor_is_refused() {
+    let bad = |window: &str, column, name: &str, message| {
+        let text = format!("budgets:\n  - id: b\n    window: {window}\n    limit: {{ tokens: 5 }}\n");
+        check(&text, 3, column, &format!("budgets[0].window.{name}"), message);
+    };
+    bad("{ every: month, anchor: 32 }", 37, "anchor", "write 1 to 31");
+    bad("{ every: month, anchor: 0 }", 37, "anchor", "write 1 to 31");
+    bad("{ every: month, anchor: last }", 37, "anchor", "31 is the last day");
+    bad("{ every: month, anchor: [1, 15] }", 37, "anchor", "a list stands here");
+    bad("{ every: week, anchor: 1 }", 36, "anchor", "use one of monday");
+    bad("{ every: year, anchor: 04-31 }", 36, "anchor", "no date of a year");
+    bad("{ every: year, anchor: 13-01 }", 36, "anchor", "no date of a year");
+    bad("{ every: year, anchor: 6 }", 36, "anchor", "like 04-06");
+    bad("{ every: quarter, anchor: 15 }", 39, "anchor", "like 04-06");
+    bad("{ every: day, anchor: 5 }", 35, "anchor", "write `at: \"06:00\"`");
+    bad("{ every: hour, anchor: 5 }", 36, "anchor", "take `anchor` out");
+    bad("{ every: minute, at: 06:00 }", 34, "at", "take `at` out");
+    bad("{ every: day, at: 24:00 }", 31, "at", "no time of day");
+    bad("{ every: day, at: 6:00 }", 31, "at", "no time of day");
+    bad("{ every: day, at: 06.00 }", 31, "at", "no time of day");
 }
 
 #[test]

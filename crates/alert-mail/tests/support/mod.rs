@@ -14,7 +14,7 @@ pub use free_port::free_port;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use usage_types::{Alert, Dimension, Every, Ppm, Scope, TimeUs, Window, alert_id};
+use usage_types::{Alert, Dimension, Every, Ppm, Scope, TimeUs, Window, WindowSpec, alert_id};
 
 /// How long something that must happen may take. Far above what it takes, since machines are busy.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -134,11 +134,12 @@ pub fn alert(namespace: &str, to: &[&str]) -> Alert {
     let scope = Scope::new([(Dimension::Namespace, namespace)]);
     let start = time("2026-11-20T23:00:00Z");
     Alert {
-        id: alert_id("support-daily", &scope, Every::Day, start, Ppm(800_000)),
+        id: alert_id("support-daily", &scope, WindowSpec::calendar(Every::Day, chrono_tz::UTC), start, Ppm(800_000)),
         budget: "support-daily".to_owned(),
         scope,
         window: Window { start, end: time("2026-11-21T23:00:00Z"), zone: chrono_tz::Europe::Berlin },
         every: "day".to_owned(),
+        window_name: None,
         threshold: "0.8".to_owned(),
         measure: "tokens".to_owned(),
         currency: None,

@@ -126,7 +126,7 @@ pub fn budget(id: &str, matches: &[(Dimension, &str)], per: &[Dimension], tokens
         id: id.into(),
         matches: Scope::new(matches.iter().copied()),
         per: DimensionSet::of(per),
-        window: WindowSpec { every: Every::Day, zone: UTC },
+        window: WindowSpec::calendar(Every::Day, UTC),
         limits: Limit { measure: Measure::Tokens, amount: Amount(tokens) }.into(),
         special: SpecialLimits::default(),
         overcommit: false,

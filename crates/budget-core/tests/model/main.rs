@@ -14,7 +14,7 @@ use budget_core::{Check, Core, CoreConfig, DECISIONS_KEPT_US, Effects, HistoryRe
 use common::{Record, apply, at, currency, set};
 use reference::{Model, Random, balances_of, limits_of, reached, tightest};
 use usage_types::{
-    AlertRule, Amount, Budget, Currency, Decision, DecisionState, Dimension, DimensionSet, Every, Limit, Limits,
+    AlertRule, Amount, Anchor, Budget, Currency, Decision, DecisionState, Dimension, DimensionSet, Every, Limit, Limits,
     Measure, Mode, Pico, Ppm, Role, Scope, SpecialLimit, SpecialLimits, TimeUs, TokenClass, UsageEvent, Whom,
     WindowSpec, alert_id,
 };
@@ -88,12 +88,26 @@ struct World {
     next_id: u64,
 }
 
+/// Half of them with an anchor.
+fn calendar(random: &mut Random) -> WindowSpec {
+    let mut spec = WindowSpec::calendar(random.pick(&Every::ALL), random.pick(&ZONES));
+    if random.one_in(2) {
+        spec.anchor = match spec.every {
+            Every::Minute | Every::Hour => Anchor::default(),
+            Every::Day => Anchor { minute: 1 + random.below(1439) as u16, ..Anchor::default() },
+            Every::Week => Anchor { day: 1 + random.below(7) as u8, minute: random.pick(&[0, 150]), month: 0 },
+            Every::Month => Anchor { day: random.pick(&[1, 4, 29, 30, 31]), minute: random.pick(&[0, 120]), month: 0 },
+            Every::Quarter | Every::Year => Anchor { month: random.below(3) as u8, day: 31, minute: 0 },
+        };
+    }
+    spec
+}
+
 fn tracked(random: &mut Random) -> Vec<Tracked> {
-    let spec = |random: &mut Random| WindowSpec { every: random.pick(&Every::ALL), zone: random.pick(&ZONES) };
-    let first = spec(random);
-    let mut second = spec(random);
-    while second == first {
-        second = spec(random);
+    let first = calendar(random);
+    let mut second = calendar(random);
+    while (second.every, second.zone) == (first.every, first.zone) {
+        second = calendar(random);
     }
     [DimensionSet::of(&[Dimension::Namespace]), DimensionSet::of(&[Dimension::Namespace, Dimension::Team])]
         .map(|dimensions| Tracked { dimensions, windows: vec![first, second] })
@@ -163,7 +177,7 @@ impl World {
         let random = &mut self.random;
         let thresholds = random.pick(&[&[][..], &[800_000, 1_000_000], &[100_000, 500_000, 1_500_000]]);
         Budget {
-            window: WindowSpec { every: random.pick(&Every::ALL), zone: random.pick(&ZONES) },
+            window: calendar(random),
             limits,
             special,
             overcommit: false,
@@ -412,7 +426,7 @@ impl World {
                 let limit = tightest(limits_of(budget, scope), sums);
                 let used_amount = sums.amount(limit.measure);
                 for threshold in budget.alerts.at.iter().filter(|at| at.reached(used_amount, limit.amount)) {
-                    let id = alert_id(&budget.id, scope, budget.window.every, window.start, *threshold);
+                    let id = alert_id(&budget.id, scope, budget.window, window.start, *threshold);
                     assert!(used.contains(id.as_str()), "{id} is missing");
                 }
             }

@@ -98,7 +98,7 @@ impl Sums {
 }
 
 /// Balances by whose they are, scope, kind of window and start.
-pub type Balances = BTreeMap<(String, String, &'static str, TimeUs), Sums>;
+pub type Balances = BTreeMap<(String, String, String, TimeUs), Sums>;
 
 pub fn balances_of(core: &Core) -> Balances {
     let (mut found, mut after) = (Balances::new(), None);
@@ -109,7 +109,7 @@ pub fn balances_of(core: &Core) -> Balances {
                 Kind::Tracked => format!("tracked {}", view.window.zone),
                 Kind::Budget(standing) => standing.id.to_string(),
             };
-            let key = (whose, view.scope.to_string(), view.every.name(), view.window.start);
+            let key = (whose, view.scope.to_string(), view.spec.id_name(), view.window.start);
             assert_eq!(found.insert(key, Sums::of(view)), None, "a balance is given once");
         }
         after = page.next;
@@ -200,7 +200,7 @@ impl Model {
                 continue;
             }
             if let Some(scope) = scope_in(dims, matches, record) {
-                let key = (whose.to_owned(), scope.to_string(), spec.every.name(), window.start);
+                let key = (whose.to_owned(), scope.to_string(), spec.id_name(), window.start);
                 into.entry(key).or_default().add(record);
             }
         }

@@ -43,7 +43,7 @@ function updateBudget(node, balance) {
   const unit = balance.measure === "cost" || balance.measure === "compute_seconds" ? "" : ` ${balance.measure.replaceAll("_", " ")}`;
   node.className = `row ${kind}`;
   setChildren(top, scopeNode(balance.scope), el("span", "num", amountOf(balance.used), " of ", amountOf(balance.limit), unit));
-  setChildren(bottom, el("span", "detail", `${balance.budget} · per ${balance.every}`),
+  setChildren(bottom, el("span", "detail", `${balance.budget} · per ${balance.window_name ?? balance.every}`),
     el("span", "num", word ? el("span", `tag ${kind}`, word) : null, word ? " " : null, percent(ppm)));
   bar.firstElementChild.style.width = `${Math.min(100, ppm / 10000)}%`;
   bar.setAttribute("aria-valuenow", String(Math.min(100, Math.floor(ppm / 10000))));

@@ -83,7 +83,7 @@ pub fn demo(options: DemoOptions) -> Result<ExitCode> {
 /// When the trace ends: now, or just before this month where it would have begun in the last one, so that one month's chargeback holds all
 /// of it.
 fn trace_end(now: TimeUs) -> TimeUs {
-    let month = WindowSpec { every: Every::Month, zone: chrono_tz::UTC };
+    let month = WindowSpec::calendar(Every::Month, chrono_tz::UTC);
     let start = budget_core::window::window_at(month, now).start;
     if now.plus_us(-trace::duration_us()) < start { start.plus_us(-1) } else { now }
 }

@@ -348,7 +348,8 @@ fn balance_rows(view: &BalanceView) -> Vec<BalanceRow> {
     let row = |measure: Measure, used: String| BalanceRow {
         budget: None,
         scope: view.scope.clone(),
-        every: view.every.name().to_owned(),
+        every: view.spec.every_name().to_owned(),
+        window_name: view.spec.window_name(),
         window: view.window,
         measure: measure.name().to_owned(),
         currency: measure.currency(),

@@ -84,7 +84,8 @@ pub fn query_input(shared: &Shared, sql: &str) -> Result<QueryInput> {
 }
 
 fn balances(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-    let mut fields = vec![text("budget"), text("every"), time("window_start"), time("window_end"), text("zone")];
+    let mut fields = vec![text("budget"), text("every"), text("window_name")];
+    fields.extend([time("window_start"), time("window_end"), text("zone")]);
     fields.extend(scope_fields());
     fields.extend(TokenClass::ALL.into_iter().map(|class| long(class.column())));
     fields.extend([long("total_tokens"), long("requests"), long("tool_calls"), long("images")]);
@@ -107,10 +108,11 @@ fn balances(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
 fn balance_rows(view: &BalanceView) -> Vec<Map<String, Value>> {
     let mut base = Map::new();
     put_scope(&mut base, &view.scope);
-    base.insert("every".into(), json!(view.every.name()));
+    base.insert("every".into(), json!(view.spec.every_name()));
     base.insert("window_start".into(), json!(view.window.start));
     base.insert("window_end".into(), json!(view.window.end));
     base.insert("zone".into(), json!(view.window.zone));
+    base.insert("window_name".into(), json!(view.spec.to_string()));
     if let Kind::Budget(standing) = &view.kind {
         base.insert("budget".into(), json!(standing.id));
         // Of several limits the tightest: a row a limit would have the sums several times.
@@ -160,7 +162,8 @@ fn decisions(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
 
 fn alerts(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let mut fields =
-        vec![text("id"), text("budget"), text("every"), text("threshold"), text("measure"), text("currency")];
+        vec![text("id"), text("budget"), text("every"), text("window_name"), text("threshold"), text("measure")];
+    fields.push(text("currency"));
     fields.extend([text("limit"), text("used"), text("burn_per_hour"), time("exhausted_at"), text("mode")]);
     fields.extend([time("raised_at"), time("window_start"), time("window_end"), text("zone")]);
     fields.extend(scope_fields());
@@ -189,6 +192,7 @@ fn budgets(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         "match",
         "per",
         "every",
+        "window_name",
         "zone",
         "applies_to",
         "measure",
@@ -214,7 +218,8 @@ fn budget_rows(budget: &Budget) -> Vec<Value> {
             "id": budget.id,
             "match": budget.matches.to_string(),
             "per": per.join(","),
-            "every": budget.window.every.name(),
+            "every": budget.window.every_name(),
+            "window_name": budget.window.to_string(),
             "zone": budget.window.zone,
             "applies_to": applies_to,
             "measure": limit.measure.name(),
