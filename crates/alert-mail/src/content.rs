@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use usage_types::{Alert, Dimension, Every, Pico, TimeUs};
+use usage_types::{Alert, Dimension, Every, Pico, TimeUs, WindowKind};
 
 use crate::text::{Unit, clean, escape_html, moment, per_mille, percent, span, threshold_percent};
 
@@ -48,8 +48,9 @@ struct Facts {
     burn: String,
     projection: String,
     consequence: String,
-    until_reset: String,
     as_of: String,
+    /// Whether the window moves, so that it has no end at which it resets.
+    moves: bool,
     /// Whether the limit itself is reached.
     exhausted: bool,
     blocks: bool,
@@ -61,8 +62,10 @@ impl Facts {
         let zone = alert.window.zone;
         let (used, limit) = (Pico::from_str(&alert.used), Pico::from_str(&alert.limit));
         let exhausted = matches!((used, limit), (Ok(used), Ok(limit)) if used >= limit);
-        let resets = moment(alert.window.end, zone);
+        let end = moment(alert.window.end, zone);
+        let after = span(alert.window.end.0.saturating_sub(alert.raised_at.0));
         let blocks = alert.mode == "hard";
+        let kind = alert.every.parse().ok().filter(|kind| matches!(kind, WindowKind::Rolling | WindowKind::Lifetime));
         Self {
             budget: clean(&alert.budget),
             threshold: threshold_percent(&alert.threshold),
@@ -74,15 +77,26 @@ impl Facts {
             per_mille: per_mille(&alert.used, &alert.limit),
             window: {
                 let name = clean(alert.window_name.as_ref().unwrap_or(&alert.every));
-                format!("{name}, {} to {resets} ({zone})", moment(alert.window.start, zone))
+                match kind {
+                    // Such a window has no end of its own.
+                    Some(_) => format!("{name}, from {} ({zone})", moment(alert.window.start, zone)),
+                    None => format!("{name}, {} to {end} ({zone})", moment(alert.window.start, zone)),
+                }
             },
             burn: format!("{} {} per hour over the window so far", unit.number(&alert.burn_per_hour), unit.name()),
-            projection: projection(alert, exhausted),
-            consequence: consequence(alert, exhausted, blocks, &resets),
-            until_reset: span(alert.window.end.0.saturating_sub(alert.raised_at.0)),
+            projection: projection(alert, exhausted, kind),
+            consequence: match kind {
+                Some(kind) if blocks => consequence_of_moving(kind, exhausted, &end),
+                _ => consequence(alert, exhausted, blocks, &end),
+            },
+            moves: kind.is_some(),
             as_of: moment(alert.raised_at, zone),
             unit: unit.name(),
-            resets,
+            resets: match kind {
+                None => format!("{end}, {after} after this alert"),
+                Some(_) if exhausted => format!("{end}, {after} after this alert, if nothing more is spent"),
+                Some(kind) => releases(kind).to_owned(),
+            },
             exhausted,
             blocks,
         }
@@ -111,7 +125,7 @@ impl Facts {
             ("Burn rate", self.burn.clone()),
             ("Projection", self.projection.clone()),
             ("Window", self.window.clone()),
-            ("Resets", format!("{}, {} after this alert", self.resets, self.until_reset)),
+            (if self.moves { "Until" } else { "Resets" }, self.resets.clone()),
         ]
     }
 
@@ -214,14 +228,19 @@ fn scope_lead(alert: &Alert) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-fn projection(alert: &Alert, exhausted: bool) -> String {
+fn projection(alert: &Alert, exhausted: bool, moving: Option<WindowKind>) -> String {
     match alert.exhausted_at {
         _ if exhausted => "The limit is reached.".to_owned(),
         Some(at) => {
             let early = span(alert.window.end.0.saturating_sub(at.0));
             format!("At this rate the limit is reached on {}, {early} before the reset.", moment(at, alert.window.zone))
         }
-        None => "At this rate the limit is not reached in this window.".to_owned(),
+        None => match moving {
+            Some(WindowKind::Rolling) => "At this rate it stays about as it is: usage leaves the window as it comes.",
+            Some(_) => "How long this lifetime goes on is not known.",
+            None => "At this rate the limit is not reached in this window.",
+        }
+        .to_owned(),
     }
 }
 
@@ -240,6 +259,24 @@ fn consequence(alert: &Alert, exhausted: bool, blocks: bool, resets: &str) -> St
         (false, false) => "At 100% nothing is refused: this budget is soft and only alerts.".to_owned(),
         (true, false) => "Nothing is refused: this budget is soft and only alerts.".to_owned(),
     }
+}
+
+/// When there is room again under a limit of a window that moves.
+fn releases(kind: WindowKind) -> &'static str {
+    match kind {
+        WindowKind::Lifetime => "it has been idle for long enough",
+        _ => "enough of the usage is older than the window",
+    }
+}
+
+fn consequence_of_moving(kind: WindowKind, exhausted: bool, end: &str) -> String {
+    if exhausted {
+        return format!(
+            "Requests that count towards this budget are now refused, until {end} if nothing more is spent, or until the limit is raised."
+        );
+    }
+    let until = releases(kind);
+    format!("At 100% requests that count towards this budget are refused until {until} or the limit is raised.")
 }
 
 /// When an alert may be forgotten: so long after its window that no restart can raise it again.

@@ -240,6 +240,32 @@ fn each_kind_of_alert_says_what_it_means() {
             vec!["refused (HTTP 429", "Everything has used 82.4% of its 500.00 USD", "0.50 USD per hour"],
         ),
         (
+            Alert {
+                every: "rolling".into(),
+                window_name: Some("rolling 90 minutes".into()),
+                exhausted_at: None,
+                ..base.clone()
+            },
+            "80% of budget support-daily reached: support (812,345 of 1,000,000 tokens)",
+            vec![
+                "rolling 90 minutes, from Sat 21 Nov 2026, 00:00 CET",
+                "refused until enough of the usage is older than the window or the limit is raised",
+                "usage leaves the window as it comes",
+            ],
+        ),
+        (
+            Alert {
+                every: "lifetime".into(),
+                window_name: Some("lifetime of a session, idle 24 hours".into()),
+                threshold: "1".into(),
+                used: "1000450".into(),
+                exhausted_at: None,
+                ..base.clone()
+            },
+            "100% of budget support-daily reached: support (1,000,450 of 1,000,000 tokens)",
+            vec!["are now refused, until Sun 22 Nov 2026, 00:00 CET if nothing more is spent", "The limit is reached."],
+        ),
+        (
             Alert { measure: "compute_seconds".into(), limit: "36000".into(), used: "28800.5".into(), ..base },
             "80% of budget support-daily reached: support (8 of 10 compute hours)",
             vec!["8 of 10 compute hours (80%)"],

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use usage_types::{Alert, Amount, Budget, Fill, Ppm, Scope, TimeUs, Window, alert_id};
+use usage_types::{Alert, Amount, Budget, Fill, Ppm, Scope, TimeUs, Window, WindowKind, alert_id};
 
 use crate::balance::Balance;
 use crate::budgets::{BudgetState, Since};
+use crate::crossing::{Crossings, crossing_key};
 use crate::ledger::Ledger;
+use crate::moving::Used;
 
 /// How far before the last event that it knew a restarted core reports on windows that had ended: far more than passes between
 /// folding an event and publishing its alert, and little enough not to dig up what a budget never reported on.
@@ -25,11 +27,18 @@ pub(crate) struct Alerts {
     raised: HashMap<String, TimeUs>,
     /// Raised, but not published: to be raised again as they are.
     again: BTreeMap<String, Alert>,
+    /// Of moving windows.
+    crossings: Crossings,
 }
 
 impl Alerts {
-    pub(crate) fn load(&mut self, id: String, window_end: TimeUs) {
-        self.raised.insert(id, window_end);
+    /// Takes one that the log holds. What was raised of a window that ended by the floor is not needed any more.
+    pub(crate) fn load(&mut self, alert: Alert, floor: TimeUs) {
+        if alert.every == WindowKind::Rolling.name() || alert.every == WindowKind::Lifetime.name() {
+            self.crossings.load(&alert);
+        } else if alert.window.end > floor {
+            self.raised.insert(alert.id, alert.window.end);
+        }
     }
 
     pub(crate) fn retract(&mut self, alert: &Alert) {
@@ -43,10 +52,40 @@ impl Alerts {
 
     pub(crate) fn forget_ended(&mut self, floor: TimeUs) {
         self.raised.retain(|_, end| *end > floor);
+        self.crossings.forget(floor);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.raised.len()
+        self.raised.len() + self.crossings.len()
+    }
+
+    /// Every scope of a moving window has been looked at since alerts were loaded.
+    pub(crate) fn settle(&mut self, now: TimeUs) {
+        self.crossings.settle(now);
+    }
+
+    /// Raises what a scope has reached in a moving window, where that is a new crossing.
+    pub(crate) fn judge_moving(
+        &mut self,
+        ledger: &Ledger,
+        balance_at: u32,
+        state: &BudgetState,
+        used: &Used<'_>,
+        now: TimeUs,
+        raised: &mut BTreeMap<String, Alert>,
+    ) {
+        let (budget, limits) = (&state.budget, ledger.limits(balance_at, &state.budget));
+        let fill = limits.tightest(|measure| used.amount(measure));
+        let window = if fill.is_reached() { used.reached_window(ledger, limits) } else { used.window };
+        let scope = ledger.scope_of(balance_at);
+        for threshold in &budget.alerts.at {
+            let key = crossing_key(&budget.id, &scope, &budget.window.id_name(), &threshold.to_string());
+            let above_until = fill.has_reached(*threshold).then(|| used.falls_below(ledger, limits, *threshold));
+            if self.crossings.judge(key, above_until, budget.window, window.start, now) {
+                let id = alert_id(&budget.id, &scope, budget.window, window.start, *threshold);
+                raised.insert(id.clone(), alert(id, budget, &scope, window, *threshold, fill, now));
+            }
+        }
     }
 
     /// Raises what a balance has reached.
@@ -98,7 +137,11 @@ impl Alerts {
 
 fn alert(id: String, budget: &Budget, scope: &Scope, window: Window, threshold: Ppm, fill: Fill, now: TimeUs) -> Alert {
     let (measure, limit) = (fill.limit.measure, fill.limit.amount);
-    let (burn_per_hour, exhausted_at) = projection(fill.used, limit, window, now);
+    let (burn_per_hour, mut exhausted_at) = projection(fill.used, limit, window, now);
+    if budget.window.is_moving() {
+        // What is used leaves a rolling window as fast as it came, and how long a lifetime goes on nobody knows.
+        exhausted_at = None;
+    }
     Alert {
         id,
         budget: budget.id.to_string(),

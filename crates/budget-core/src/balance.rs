@@ -161,6 +161,33 @@ impl Balance {
         fits
     }
 
+    /// Adds what another balance holds.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        let mut fits = !other.flags.has(Flags::SATURATED);
+        let mut sum = |into: &mut i64, more: i64| {
+            let sum = into.checked_add(more);
+            *into = sum.unwrap_or(if more < 0 { i64::MIN } else { i64::MAX });
+            fits &= sum.is_some();
+        };
+        for (into, more) in self.tokens.iter_mut().zip(other.tokens) {
+            sum(into, more);
+        }
+        sum(&mut self.requests, other.requests);
+        sum(&mut self.tool_calls, other.tool_calls);
+        sum(&mut self.compute_ns, other.compute_ns);
+        sum(&mut self.unpriced, other.unpriced);
+        if other.images() != 0 {
+            sum(&mut self.rare.get_or_insert_default().images, other.images());
+        }
+        self.touched_s = self.touched_s.max(other.touched_s);
+        for money in other.costs() {
+            fits &= self.add_cost(money.amount, money.currency);
+        }
+        if !fits {
+            self.flags.set(Flags::SATURATED, true);
+        }
+    }
+
     fn add_cost(&mut self, amount: Pico, currency: Currency) -> bool {
         let into = if *self.currency.get_or_insert(currency) == currency {
             &mut self.cost_pico

@@ -31,7 +31,8 @@ pub struct Standing {
     pub budget: Arc<Budget>,
     /// For whom.
     pub scope: Scope,
-    /// The window that contains the time that was asked for.
+    /// The window that contains the time that was asked for. One that moves ends when a limit that is reached would not be, if nothing more
+    /// were spent.
     pub window: Window,
     /// The limit that refuses or, where none does, the tightest one; and how much of it is used.
     pub fill: Fill,
@@ -113,15 +114,15 @@ impl State<'_> {
         if state.warming.is_some() && last.is_none() {
             return None;
         }
-        let (mut window, balance) = match ledger.find_scope(tracker, |dim| dimensions.get(dim)) {
-            Some(scope) => ledger.balance_at(tracker, scope, now),
-            None => (ledger.tracker(tracker).window_of(now, &ledger.windows), None),
-        };
-        let balance = balance.map(|at| ledger.balances.get(at));
-        let used = |measure| balance.map_or(Amount(0), |balance| balance.amount(measure));
+        let counted_now = ledger.used_at(tracker, ledger.find_scope(tracker, |dim| dimensions.get(dim)), now);
+        let used = |measure| counted_now.amount(measure);
         let held = self.holds.of(&counted);
         let limits = state.budget.limits_of(|dim| dimensions.get(dim));
         let (mut word, fill) = judge(limits, used, held, question.estimate);
+        let mut window = match word {
+            Word::Blocked => counted_now.reached_window(ledger, limits),
+            _ => counted_now.window,
+        };
         if let Some(Decision { window: blocked, .. }) = last {
             (word, window) = (Word::Blocked, *blocked);
         }

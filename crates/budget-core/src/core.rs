@@ -1,5 +1,6 @@
 //! The state machine.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -263,11 +264,7 @@ impl Core {
 
     /// What the log holds of alerts, at start.
     pub fn load_alerts(&mut self, alerts: impl IntoIterator<Item = Alert>) {
-        for alert in alerts {
-            if alert.window.end > self.ledger.floor {
-                self.alerts.load(alert.id, alert.window.end);
-            }
-        }
+        alerts.into_iter().for_each(|alert| self.alerts.load(alert, self.ledger.floor));
     }
 
     /// What has to be published for the log to agree with the balances at this time. It counts as published from then on: give back to
@@ -280,6 +277,7 @@ impl Core {
         looked_at.extend(self.decisions.take_started(now));
         let mut keys = Keys::new();
         let mut alerts = self.alerts.take_again();
+        let mut moved = HashSet::new();
         for at in looked_at.drain(..) {
             self.ledger.balances.get_mut(at).flags.set(Flags::DIRTY, false);
             if !self.ledger.is_live(at) {
@@ -291,12 +289,25 @@ impl Core {
             // One that waits for its history is looked at whole when that is there.
             if state.warming.is_none() {
                 self.ledger.resolve_limits(at, &state.budget);
+                if state.budget.window.is_moving() {
+                    // All buckets of a scope are one look.
+                    let scope = self.ledger.balances.get(at).scope;
+                    if moved.insert((tracker, scope)) {
+                        let used = self.ledger.used_at(tracker, Some(scope), now);
+                        self.decisions.note_moving(&self.ledger, at, state, &used, &mut keys);
+                        self.alerts.judge_moving(&self.ledger, at, state, &used, now, &mut alerts);
+                    }
+                    continue;
+                }
                 self.decisions.note(&self.ledger, at, state, now, &mut keys);
                 self.alerts.judge(&mut self.ledger, at, state, self.restored_until, now, &mut alerts);
             }
         }
         if self.ledger.dirty.is_empty() {
             self.ledger.dirty = looked_at;
+        }
+        if self.budgets.iter().all(|state| state.warming.is_none()) {
+            self.alerts.settle(now);
         }
         let decisions = self.decisions.decide(&mut self.ledger, &self.budgets, now, keys);
         let tombstones = self.decisions.forget(now);
@@ -373,7 +384,8 @@ impl Core {
     /// A page of balances, of at most so many rows.
     #[must_use]
     pub fn balances(&self, filter: &BalanceFilter, after: Option<Cursor>, rows_max: usize) -> BalancePage {
-        view::balances(&self.ledger, &self.budgets, filter, after, rows_max)
+        let now = self.newest.map_or(self.clock, |newest| self.clock.max(newest));
+        view::balances(&self.ledger, &self.budgets, filter, now, after, rows_max)
     }
 
     /// The last decision of every key, by key.
@@ -386,9 +398,10 @@ impl Core {
     /// Frees a bounded amount of memory; whether there is more to free by another call.
     pub fn evict(&mut self, append_time: TimeUs) -> bool {
         let floor = append_time.plus_us(-self.horizon_us);
-        if floor > self.ledger.floor {
-            let before = self.ledger.floor;
-            self.ledger.raise_floor(floor);
+        let before = self.ledger.floor;
+        // What is looked at is never before the clock, so that no late event can bring a bucket back that counts no more.
+        self.ledger.raise_floor(floor, append_time.min(self.clock));
+        if floor > before {
             self.dedup.forget_before(seconds(floor));
             if before.0.div_euclid(TimeUs::MINUTE) != floor.0.div_euclid(TimeUs::MINUTE) {
                 self.alerts.forget_ended(floor);

@@ -9,13 +9,12 @@ mod forget;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use usage_types::{
-    Amount, Budget, Decision, DecisionState, Fill, Mode, ReasonCode, Scope, TimeUs, Window, decision_key,
-};
+use usage_types::{Budget, Decision, DecisionState, Fill, Mode, ReasonCode, Scope, TimeUs, Window, decision_key};
 
 use crate::balance::Flags;
 use crate::budgets::{BudgetState, Budgets, owns};
 use crate::ledger::Ledger;
+use crate::moving::Used;
 use forget::Endings;
 
 pub use forget::DECISIONS_KEPT_US;
@@ -30,7 +29,8 @@ pub(crate) struct Decisions {
     recheck: BTreeSet<String>,
     /// Keys whose last decision did not reach the log.
     unpublished: BTreeSet<String>,
-    /// Balances of windows that have not begun: a sender's clock may be ahead of ours.
+    /// Balances to look at though no event comes: of windows that have not begun, because a sender's clock may be ahead of ours, and of moving ones
+    /// whose fill will rise.
     starts: BTreeSet<(TimeUs, u32)>,
     /// Keys that are over.
     endings: Endings,
@@ -131,6 +131,31 @@ impl Decisions {
         }
     }
 
+    /// Looks at what a scope has used in a moving window, one of whose buckets changed.
+    pub(crate) fn note_moving(
+        &mut self,
+        ledger: &Ledger,
+        at: u32,
+        state: &BudgetState,
+        used: &Used<'_>,
+        keys: &mut Keys,
+    ) {
+        let (budget, limits) = (&state.budget, ledger.limits(at, &state.budget));
+        if let (Some(rise), Some(newest)) = (used.rises(ledger, limits, &budget.alerts.at), used.newest()) {
+            self.starts.insert((rise, newest));
+        }
+        if budget.mode != Mode::Hard {
+            return;
+        }
+        let scope = ledger.scope_of(at);
+        let key = decision_key(&budget.id, &scope);
+        // Of a block its end may have changed, so that one is always decided again.
+        let is_blocked = || self.published.get(&key).is_some_and(|last| last.state == DecisionState::Blocked);
+        if limits.is_reached(|measure| used.amount(measure)) || is_blocked() {
+            keys.insert(key, (budget.id.to_string(), scope));
+        }
+    }
+
     /// Decides every key that needs it; `keys` are those that [`Decisions::note`] found.
     pub(crate) fn decide(
         &mut self,
@@ -149,7 +174,7 @@ impl Decisions {
         for (key, (budget_id, scope)) in keys {
             let state = budgets.by_id(&budget_id);
             let last = self.published.get(&key);
-            let (verdict, balance) = verdict(ledger, state, &scope, last, now);
+            let (verdict, balance, rise) = verdict(ledger, state, &scope, last, now);
             if matches!(verdict, Verdict::Warming) {
                 self.recheck.insert(key);
                 continue;
@@ -162,6 +187,9 @@ impl Decisions {
                 balance.tripped = tripped.unwrap_or(0) as u8;
             }
             let budget = state.map(|state| &*state.budget);
+            if let Some((rise, newest)) = rise {
+                self.starts.insert((rise, newest));
+            }
             let seq = last.map_or(self.endings.floor(), |last| last.seq) + 1;
             let Some(decision) = decision(verdict, budget, scope, (last, seq), forced, now) else { continue };
             made.push(decision.clone());
@@ -190,35 +218,34 @@ fn verdict(
     scope: &Scope,
     last: Option<&Decision>,
     now: TimeUs,
-) -> (Verdict, Option<u32>) {
+) -> (Verdict, Option<u32>, Option<(TimeUs, u32)>) {
     let Some(state) = state.filter(|state| state.budget.mode == Mode::Hard && owns(&state.budget, scope)) else {
-        return (Verdict::Removed, None);
+        return (Verdict::Removed, None, None);
     };
     if state.warming.is_some() {
-        return (Verdict::Warming, None);
+        return (Verdict::Warming, None, None);
     }
     let limits = state.budget.limits_of(|dim| scope.get(dim));
     let scope = ledger.find_scope(state.tracker, |dim| scope.get(dim));
-    let (window, balance) = match scope {
-        Some(scope) => ledger.balance_at(state.tracker, scope, now),
-        None => (ledger.tracker(state.tracker).window_of(now, &ledger.windows), None),
-    };
-    let amount = |measure| balance.map_or(Amount(0), |at| ledger.balances.get(at).amount(measure));
+    let used = ledger.used_at(state.tracker, scope, now);
+    let amount = |measure| used.amount(measure);
     let tightest = limits.tightest(amount);
+    let rise = used.rises(ledger, limits, &state.budget.alerts.at).zip(used.newest());
     if !tightest.is_reached() {
-        return (Verdict::Allowed(window, tightest), balance);
+        return (Verdict::Allowed(used.window, tightest), used.at, rise);
     }
-    let is_named = |fill: &Fill| last.is_some_and(|last| names(last, fill, window)) && fill.is_reached();
+    let window = used.reached_window(ledger, limits);
+    let is_named = |fill: &Fill| last.is_some_and(|last| names(last, fill, &state.budget, window)) && fill.is_reached();
     let named = limits.fills(amount).find(is_named).unwrap_or(tightest);
     let place = limits.iter().position(|limit| limit == named.limit).unwrap_or(0);
-    (Verdict::Blocked(window, named, place), balance)
+    (Verdict::Blocked(window, named, place), used.at, rise)
 }
 
-/// Whether a decision blocks this window because of this limit, whatever its amount was.
-fn names(decision: &Decision, fill: &Fill, window: Window) -> bool {
+/// Whether a decision blocks this window because of this limit, whatever its amount was. A window that moves is the same while the block lasts.
+fn names(decision: &Decision, fill: &Fill, budget: &Budget, window: Window) -> bool {
     let measure = fill.limit.measure;
     decision.state == DecisionState::Blocked
-        && decision.window == window
+        && (budget.window.is_moving() || decision.window == window)
         && decision.measure == measure.name()
         && decision.currency == measure.currency()
 }
@@ -236,7 +263,7 @@ fn decision(
     let made = match (verdict, budget) {
         (Verdict::Blocked(window, fill, _), Some(budget)) => {
             let made = from_budget(budget, scope, window, fill, seq, now);
-            return (forced || !last.is_some_and(|last| same(last, &made))).then_some(made);
+            return (forced || !last.is_some_and(|last| same(last, &made, budget))).then_some(made);
         }
         (Verdict::Allowed(window, fill), Some(budget)) => Decision {
             state: DecisionState::Allowed,
@@ -276,8 +303,10 @@ fn from_budget(budget: &Budget, scope: Scope, window: Window, fill: Fill, seq: u
     }
 }
 
-/// Whether two decisions say the same; what was used by then may differ.
-fn same(a: &Decision, b: &Decision) -> bool {
-    let said = |d: &Decision| (d.state, d.reason_code, d.http_status, d.currency, d.window, d.expires_at);
+/// Whether two decisions say the same; what was used by then may differ, and since when it counts in a window that moves.
+fn same(a: &Decision, b: &Decision, budget: &Budget) -> bool {
+    let start = |d: &Decision| (!budget.window.is_moving()).then_some(d.window.start);
+    let said =
+        |d: &Decision| (d.state, d.reason_code, d.http_status, d.currency, d.window.zone, start(d), d.expires_at);
     said(a) == said(b) && a.measure == b.measure && a.limit == b.limit
 }

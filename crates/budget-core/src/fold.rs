@@ -198,7 +198,7 @@ impl Ledger {
     }
 
     fn find_window(&mut self, at: u32, event: u32, scope: ScopeId, time: TimeUs, updates: &mut Vec<Update>) {
-        let floor = self.floor;
+        let floor = self.floor_of(self.tracker(at));
         let tracker = self.trackers[at as usize].as_mut().expect("a tracker is removed with its budget");
         let Some(window) = tracker.window(at, time, floor, &mut self.windows) else {
             self.outside += 1;

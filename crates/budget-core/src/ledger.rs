@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use smallvec::SmallVec;
-use usage_types::{Budget, Dimension, DimensionSet, Dimensions, Limits, Scope, TimeUs, Window, WindowSpec};
+use usage_types::{Budget, Dimension, DimensionSet, Dimensions, Limits, Scope, TimeUs, WindowSpec};
 
 use crate::balance::{Balance, Flags, UNRESOLVED};
 use crate::fold::Scratch;
@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     pub(crate) dims: SmallVec<[Dimension; Dimension::COUNT]>,
     /// Windows that end by then are gone.
     pub(crate) floor: TimeUs,
+    /// Buckets of moving windows that count no more by then are gone. Not before `floor`.
+    pub(crate) moved_to: TimeUs,
     /// Balances of budgets that have changed since they were looked at.
     pub(crate) dirty: Vec<u32>,
     /// Windows that were taken from their trackers and still have balances to drop.
@@ -58,6 +60,7 @@ impl Ledger {
             by_group: HashMap::new(),
             dims: SmallVec::new(),
             floor: TimeUs(i64::MIN),
+            moved_to: TimeUs(i64::MIN),
             dirty: Vec::new(),
             doomed: VecDeque::new(),
             saturated: 0,
@@ -155,14 +158,6 @@ impl Ledger {
         self.scopes.find(scope_hash(group_at, &syms), group_at, &syms)
     }
 
-    /// The balance of a scope in the window of a tracker that contains the time.
-    pub(crate) fn balance_at(&self, tracker: u32, scope: ScopeId, time: TimeUs) -> (Window, Option<u32>) {
-        let tracker = self.tracker(tracker);
-        let window = tracker.window_of(time, &self.windows);
-        let id = tracker.windows.get(&window.start);
-        (window, id.and_then(|id| self.find_balance(scope, *id)))
-    }
-
     /// Gives the trackers of every group that dimensions belong to.
     pub(crate) fn each_tracker(&self, dimensions: &Dimensions<'_>, mut found: impl FnMut(u32, &Tracker)) {
         let value = |dim| self.symbols.find(dimensions.get(dim)?);
@@ -243,12 +238,13 @@ impl Ledger {
         }
     }
 
-    /// Takes away the windows that end by the floor.
-    pub(crate) fn raise_floor(&mut self, floor: TimeUs) {
-        if floor <= self.floor {
+    /// Takes away the windows that end by the floor, and the buckets that count no more at `moved_to`.
+    pub(crate) fn raise_floor(&mut self, floor: TimeUs, moved_to: TimeUs) {
+        let raised = (self.floor.max(floor), self.moved_to.max(floor).max(moved_to));
+        if raised == (self.floor, self.moved_to) {
             return;
         }
-        self.floor = floor;
+        (self.floor, self.moved_to) = raised;
         for at in 0..self.trackers.len() {
             let Some(tracker) = &self.trackers[at] else { continue };
             // Windows are in order, so the ended ones are the first.
@@ -256,13 +252,17 @@ impl Ledger {
                 .windows
                 .iter()
                 .map(|(start, id)| (*start, *id))
-                .take_while(|(_, id)| self.windows.get(*id).window.end <= floor)
+                .take_while(|(_, id)| tracker.counts_until(self.windows.get(*id).window) <= self.floor_of(tracker))
                 .collect();
             for (start, id) in ended {
                 self.tracker_mut(at as u32).forget(start);
                 self.doomed.push_back(id);
             }
         }
+    }
+
+    pub(crate) fn floor_of(&self, tracker: &Tracker) -> TimeUs {
+        if tracker.moving.is_some() { self.moved_to } else { self.floor }
     }
 
     /// Drops at most so many balances of windows that were taken away. Whether more are left.

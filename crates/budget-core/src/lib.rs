@@ -8,8 +8,8 @@
 //! Deliberately absent: I/O, async, clocks (time is passed in), randomness (keys are passed in), prices (an event arrives priced),
 //! wire formats.
 //!
-//! The map: [`window`] calendar windows, `slab` and `intern` the containers, `dedup` ids that were seen, `balance` the sums,
-//! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `decide` and `alert` what follows from the balances, `view`
+//! The map: [`window`] calendar windows, `moving` those that move on with time, `slab` and `intern` the containers, `dedup` ids that were seen, `balance` the sums,
+//! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `decide`, `alert` and `crossing` what follows from the balances, `view`
 //! how they are read, `check` and `holds` what a request is told before it is made, `config`, `input` and `output` what
 //! goes in and comes out, `core` all of it together.
 
@@ -19,6 +19,7 @@ mod budgets;
 mod check;
 mod config;
 mod core;
+mod crossing;
 mod decide;
 mod dedup;
 mod fold;
@@ -26,6 +27,7 @@ mod holds;
 mod input;
 mod intern;
 mod ledger;
+mod moving;
 mod output;
 mod slab;
 mod tracker;

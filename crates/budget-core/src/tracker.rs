@@ -12,8 +12,9 @@ use smallvec::SmallVec;
 use usage_types::{Dimension, DimensionSet, TimeUs, Window, WindowSpec};
 
 use crate::intern::Sym;
+use crate::moving::Moving;
 use crate::slab::{NONE, Slab};
-use crate::window::window_at;
+use crate::window::cell_at;
 
 /// The values that an event must have, in canonical order.
 pub(crate) type Matches = Vec<(Dimension, Sym)>;
@@ -31,6 +32,8 @@ pub(crate) struct Group {
 pub(crate) struct Tracker {
     pub(crate) group: u32,
     pub(crate) spec: WindowSpec,
+    /// How its windows move, if they do: then each entry of `windows` is a bucket.
+    pub(crate) moving: Option<Moving>,
     /// The budget slot that it belongs to; `None`: the configuration.
     pub(crate) budget: Option<u32>,
     /// Its windows that have a balance, by start.
@@ -59,12 +62,21 @@ impl Default for WindowEntry {
 
 impl Tracker {
     pub(crate) fn new(group: u32, spec: WindowSpec, budget: Option<u32>, complete_from: TimeUs) -> Self {
-        let last = window_at(spec, TimeUs(0));
-        Self { group, spec, budget, windows: BTreeMap::new(), complete_from, last, last_id: NONE }
+        let last = cell_at(spec, TimeUs(0));
+        Self {
+            group,
+            spec,
+            moving: Moving::of(spec),
+            budget,
+            windows: BTreeMap::new(),
+            complete_from,
+            last,
+            last_id: NONE,
+        }
     }
 
     /// The number of the window that contains the time, made where there is none. `None` where the window has ended for good
-    /// (its end is not after `floor`) or is not known from its start.
+    /// (by `floor`) or is not known from its start.
     pub(crate) fn window(
         &mut self,
         own: u32,
@@ -76,7 +88,7 @@ impl Tracker {
             return Some(self.last_id);
         }
         let window = self.window_of(time, entries);
-        if window.end <= floor || window.start < self.complete_from {
+        if self.counts_until(window) <= floor || window.start < self.complete_from {
             return None;
         }
         let id = *self
@@ -87,14 +99,19 @@ impl Tracker {
         Some(id)
     }
 
-    /// The bounds of the window that contains the time.
+    /// When a window, or a bucket, is over for good.
+    pub(crate) fn counts_until(&self, window: Window) -> TimeUs {
+        self.moving.map_or(window.end, |moving| moving.leaves(window.start))
+    }
+
+    /// The bounds of the window, or bucket, that contains the time.
     pub(crate) fn window_of(&self, time: TimeUs, entries: &Slab<WindowEntry>) -> Window {
         if self.last.contains(time) {
             return self.last;
         }
         match self.windows.range(..=time).next_back().map(|(_, id)| entries.get(*id).window) {
             Some(window) if window.contains(time) => window,
-            _ => window_at(self.spec, time),
+            _ => cell_at(self.spec, time),
         }
     }
 

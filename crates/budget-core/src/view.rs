@@ -6,15 +6,17 @@
 use std::sync::Arc;
 
 use usage_types::{
-    BudgetId, ComputeNs, DimensionSet, Every, Fill, Mode, Money, Scope, TimeUs, Tokens, Window, WindowSpec,
+    BudgetId, ComputeNs, DimensionSet, Fill, Mode, Money, Scope, TimeUs, Tokens, Window, WindowKind, WindowSpec,
 };
 
-use crate::balance::Flags;
+use crate::balance::{Balance, Flags};
 use crate::budgets::{BudgetState, Budgets};
 use crate::ledger::Ledger;
 
 /// The most balances that one page looks at: about a millisecond.
 const LOOKED_AT_MAX: usize = 10_000;
+/// What summing up a moving window costs, in balances.
+const MOVING_COST: usize = 20;
 
 /// Which balances.
 #[derive(Debug, Clone, Default)]
@@ -25,9 +27,9 @@ pub struct BalanceFilter {
     pub dimensions: Option<DimensionSet>,
     /// Only of scopes that have these values.
     pub values: Scope,
-    /// Only over windows of this length.
-    pub every: Option<Every>,
-    /// Only of windows that contain this time; `None`: of all windows that are kept.
+    /// Only over windows of this kind.
+    pub every: Option<WindowKind>,
+    /// Only of windows that contain this time; `None`: of all windows that are kept. Of windows that move only those of now or of this time.
     pub at: Option<TimeUs>,
 }
 
@@ -135,6 +137,7 @@ pub(crate) fn balances(
     ledger: &Ledger,
     budgets: &Budgets,
     filter: &BalanceFilter,
+    now: TimeUs,
     after: Option<Cursor>,
     rows_max: usize,
 ) -> BalancePage {
@@ -149,9 +152,12 @@ pub(crate) fn balances(
         }
         let tracker_at = at as u32;
         let resumed = after.filter(|after| after.tracker == tracker_at);
-        let from = resumed.map_or(TimeUs(i64::MIN), |after| after.window_start);
+        let now = filter.at.unwrap_or(now).max(ledger.moved_to);
+        let first = tracker.moving.map_or(TimeUs(i64::MIN), |moving| moving.first(now));
+        let from = resumed.map_or(first, |after| after.window_start.max(first));
         for (start, window) in tracker.windows.range(from..) {
-            if filter.at.is_some_and(|time| !ledger.windows.get(*window).window.contains(time)) {
+            let is_of = |time| ledger.windows.get(*window).window.contains(time);
+            if tracker.moving.is_none() && filter.at.is_some_and(|time| !is_of(time)) {
                 continue;
             }
             // Going on behind the last one, where it is still of this window.
@@ -164,10 +170,10 @@ pub(crate) fn balances(
                     page.next = Some(Cursor { tracker: tracker_at, window_start: *start, balance: before });
                     return page;
                 }
-                looked_at += 1;
+                looked_at += if tracker.moving.is_some() { MOVING_COST } else { 1 };
                 before = Some(balance);
                 if has_values(ledger, filter, balance) {
-                    page.rows.push(view(ledger, balance, state));
+                    page.rows.extend(view(ledger, tracker_at, balance, state, now));
                 }
             }
         }
@@ -187,7 +193,7 @@ fn admits(
         (KindFilter::Budget(id), Some(state)) => state.budget.id == *id,
         _ => false,
     };
-    kind && filter.every.is_none_or(|every| every == tracker.spec.every)
+    kind && filter.every.is_none_or(|every| every == tracker.spec.kind())
         && filter.dimensions.is_none_or(|wanted| wanted == dims)
         && filter.values.iter().all(|(dim, _)| dims.contains(dim))
 }
@@ -202,15 +208,32 @@ fn has_values(ledger: &Ledger, filter: &BalanceFilter, balance: u32) -> bool {
     })
 }
 
-fn view(ledger: &Ledger, at: u32, state: Option<&BudgetState>) -> BalanceView {
-    let balance = ledger.balances.get(at);
-    let entry = ledger.windows.get(balance.window);
+/// A balance of a calendar window. Of a moving one all of it, where the balance is of the newest bucket of it.
+fn view(ledger: &Ledger, tracker: u32, at: u32, state: Option<&BudgetState>, now: TimeUs) -> Option<BalanceView> {
+    let (of_cell, spec) = (ledger.balances.get(at), ledger.tracker(tracker).spec);
+    if !spec.is_moving() {
+        let window = ledger.windows.get(of_cell.window).window;
+        return Some(view_of(ledger, at, of_cell, window, spec, state));
+    }
+    let used = ledger.used_at(tracker, Some(of_cell.scope), now);
+    let sum = used.sum().filter(|_| used.newest() == Some(at))?;
+    Some(view_of(ledger, at, sum, used.window, spec, state))
+}
+
+fn view_of(
+    ledger: &Ledger,
+    at: u32,
+    balance: &Balance,
+    window: Window,
+    spec: WindowSpec,
+    state: Option<&BudgetState>,
+) -> BalanceView {
     let [requests, tool_calls, images, compute_ns, unpriced] = balance.counts();
     BalanceView {
-        kind: state.map_or(Kind::Tracked, |state| Kind::Budget(budget_standing(ledger, at, state))),
+        kind: state.map_or(Kind::Tracked, |state| Kind::Budget(budget_standing(ledger, at, balance, state))),
         scope: ledger.scope_of(at),
-        window: entry.window,
-        spec: ledger.tracker(entry.tracker).spec,
+        window,
+        spec,
         tokens: balance.tokens(),
         requests,
         tool_calls,
@@ -222,8 +245,8 @@ fn view(ledger: &Ledger, at: u32, state: Option<&BudgetState>) -> BalanceView {
     }
 }
 
-fn budget_standing(ledger: &Ledger, at: u32, state: &BudgetState) -> BudgetStanding {
-    let (budget, balance) = (&state.budget, ledger.balances.get(at));
+fn budget_standing(ledger: &Ledger, at: u32, balance: &Balance, state: &BudgetState) -> BudgetStanding {
+    let budget = &state.budget;
     let limits = ledger.limits(at, budget);
     let tightest = limits.tightest(|measure| balance.amount(measure));
     let standing = match () {

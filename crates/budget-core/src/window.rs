@@ -1,4 +1,4 @@
-//! Calendar windows in an IANA time zone.
+//! The bounds of windows: those of the calendar in an IANA time zone, and the buckets of those that move.
 //!
 //! Holds here: the windows of one kind tile time, without gap and without overlap, whatever a zone does with its clocks.
 //! - A **day** (week, month, quarter, year) begins at the first instant at which the local calendar shows its first date or a
@@ -13,22 +13,40 @@
 
 use chrono::{Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
-use usage_types::{Every, TimeUs, Window, WindowSpec};
+use usage_types::{Anchor, Bounds, Every, TimeUs, Window, WindowSpec};
+
+use crate::moving::Moving;
 
 /// 0001-01-01T00:00:00Z and 9999-01-01T00:00:00Z: beyond these calendars are not meaningful, and chrono's arithmetic
 /// between them cannot leave its range.
 const TIME_MIN: i64 = -62_135_596_800 * TimeUs::SECOND;
 const TIME_MAX: i64 = 253_370_764_800 * TimeUs::SECOND;
 
-/// The window of a kind that contains a time. A time outside the years 1 to 9998 counts as the nearest inside them.
+/// The window of a kind that contains a time. A time outside the years 1 to 9998 counts as the nearest inside them. Of a kind that moves
+/// what can count at that time: up to the end of its bucket.
 #[must_use]
 pub fn window_at(spec: WindowSpec, time: TimeUs) -> Window {
+    let cell = cell_at(spec, time);
+    Moving::of(spec).map_or(cell, |moving| Window { start: moving.first(cell.start), ..cell })
+}
+
+/// What a tracker keeps one balance of a scope for: a window of the calendar, or a bucket of a window that moves.
+pub(crate) fn cell_at(spec: WindowSpec, time: TimeUs) -> Window {
     let time = TimeUs(time.0.clamp(TIME_MIN, TIME_MAX));
-    match spec.every {
-        Every::Minute => clock_window(spec.zone, time, TimeUs::MINUTE),
-        Every::Hour => clock_window(spec.zone, time, TimeUs::HOUR),
-        _ => calendar_window(spec, time),
+    match spec.bounds {
+        Bounds::Calendar { every: Every::Minute, .. } => clock_window(spec.zone, time, TimeUs::MINUTE),
+        Bounds::Calendar { every: Every::Hour, .. } => clock_window(spec.zone, time, TimeUs::HOUR),
+        Bounds::Calendar { every, anchor } => calendar_window(every, anchor, spec.zone, time),
+        Bounds::Rolling(_) | Bounds::Lifetime { .. } => bucket(spec, time),
     }
+}
+
+fn bucket(spec: WindowSpec, time: TimeUs) -> Window {
+    let (start, end) = Moving::of(spec).map_or((time, time), |moving| {
+        let start = moving.bucket(time);
+        (start, moving.after(start, 1))
+    });
+    Window { start, end, zone: spec.zone }
 }
 
 /// A whole unit of the wall clock around the time, cut where the offset changes within it.
@@ -47,19 +65,18 @@ fn clock_window(zone: Tz, time: TimeUs, unit_us: i64) -> Window {
 }
 
 /// The calendar period around the time.
-fn calendar_window(spec: WindowSpec, time: TimeUs) -> Window {
-    let zone = spec.zone;
-    let at = NaiveTime::MIN + TimeDelta::minutes(i64::from(spec.anchor.minute));
+fn calendar_window(every: Every, anchor: Anchor, zone: Tz, time: TimeUs) -> Window {
+    let at = NaiveTime::MIN + TimeDelta::minutes(i64::from(anchor.minute));
     let local_date = local(zone, time.0).date();
-    let mut first = first_date(spec, local_date);
+    let mut first = first_date(every, anchor, local_date);
     let mut start = first_instant(zone, first, at);
     // The period is not always that of the local date: before its time of day it is the one before, and so it is after a jump back across it.
     while time.0 < start {
-        first = first_date(spec, first.pred_opt().unwrap_or(NaiveDate::MIN));
+        first = first_date(every, anchor, first.pred_opt().unwrap_or(NaiveDate::MIN));
         start = first_instant(zone, first, at);
     }
     loop {
-        let next = next_first_date(spec, first);
+        let next = next_first_date(every, anchor, first);
         let end = first_instant(zone, next, at);
         if time.0 < end {
             return Window { start: TimeUs(start), end: TimeUs(end), zone };
@@ -69,9 +86,8 @@ fn calendar_window(spec: WindowSpec, time: TimeUs) -> Window {
 }
 
 /// The first date of the period that a date is in.
-fn first_date(spec: WindowSpec, date: NaiveDate) -> NaiveDate {
-    let anchor = spec.anchor;
-    let months = match spec.every {
+fn first_date(every: Every, anchor: Anchor, date: NaiveDate) -> NaiveDate {
+    let months = match every {
         Every::Month => 1,
         Every::Quarter => 3,
         Every::Year => 12,
@@ -89,11 +105,10 @@ fn first_date(spec: WindowSpec, date: NaiveDate) -> NaiveDate {
 }
 
 /// The first date of the period after the one that begins on `first`.
-fn next_first_date(spec: WindowSpec, first: NaiveDate) -> NaiveDate {
-    let months_on = |months| {
-        month_day(first.with_day(1).unwrap_or(first).checked_add_months(Months::new(months)), spec.anchor.day)
-    };
-    match spec.every {
+fn next_first_date(every: Every, anchor: Anchor, first: NaiveDate) -> NaiveDate {
+    let months_on =
+        |months| month_day(first.with_day(1).unwrap_or(first).checked_add_months(Months::new(months)), anchor.day);
+    match every {
         Every::Week => first.checked_add_days(Days::new(7)).unwrap_or(NaiveDate::MAX),
         Every::Month => months_on(1),
         Every::Quarter => months_on(3),

@@ -493,3 +493,20 @@ fn while_balances_are_behind_the_last_decision_blocks_until_its_window_ends() {
     core.set_budgets(set([]), day());
     assert_eq!(last_known(&core, &support, day()), Check::Allowed(None));
 }
+
+#[test]
+fn a_budget_that_moves_to_another_zone_counts_the_days_of_that_zone_from_its_history() {
+    let mut core = core_with_daily(100);
+    // 02:00 in Berlin on the 21st, which is the evening of the 20th in New York.
+    let night = at("2026-11-21T01:00:00Z");
+    let records = [support("1", night, 100), support("2", day(), 30)];
+    apply(&mut core, &records);
+    assert_eq!(core.effects(day()).decisions.len(), 1);
+    let window = usage_types::WindowSpec::calendar(Every::Day, chrono_tz::America::New_York);
+    let moved = usage_types::Budget { window, ..budget("daily", SUPPORT, &[], 100) };
+    let request = core.set_budgets(set([moved]), day()).remove(0);
+    assert!(request.from <= at("2026-11-20T05:00:00Z"), "from the first day that a late event may fall into");
+    records.iter().for_each(|record| core.add_history(&request, &record.row(record.event.time)));
+    core.finish_history(&request);
+    assert_eq!(told(&core.effects(day()))[0], "Allowed daily|namespace=support #2 WITHIN_QUOTA 200 used 30 of 100");
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use budget_core::{BalanceFilter, BalanceView, Core, CoreConfig, CoreStats, Disposition, KindFilter};
 use common::{Record, apply, at, budget, currency, set_fresh};
-use usage_types::{Budget, Dimension, Every, Pico, Scope, TimeUs};
+use usage_types::{Budget, Dimension, Every, Pico, Scope, TimeUs, WindowKind};
 
 const SUPPORT: &[(Dimension, &str)] = &[(Dimension::Namespace, "support")];
 
@@ -49,7 +49,8 @@ fn an_event_counts_at_its_own_time_unless_that_is_in_the_future() {
     let grace = at("2026-11-21T10:05:00Z");
     let before = support("in the grace", at("2026-11-21T09:59:59Z"), 1).appended(grace);
     assert_eq!(apply(&mut core, &[before]), [accepted(at("2026-11-21T09:59:59Z"), false, false)]);
-    let hour = BalanceFilter { every: Some(Every::Hour), at: Some(append), ..BalanceFilter::default() };
+    let hour =
+        BalanceFilter { every: Some(WindowKind::Calendar(Every::Hour)), at: Some(append), ..BalanceFilter::default() };
     assert_eq!(all(&core, &hour)[0].requests, 4);
 }
 
@@ -143,7 +144,11 @@ fn places_of_what_was_evicted_are_used_again_without_mixing_up() {
             .collect();
         apply(&mut core, &records);
         while core.evict(time) {}
-        let hours = BalanceFilter { every: Some(Every::Hour), at: Some(time), ..BalanceFilter::default() };
+        let hours = BalanceFilter {
+            every: Some(WindowKind::Calendar(Every::Hour)),
+            at: Some(time),
+            ..BalanceFilter::default()
+        };
         let rows = all(&core, &hours);
         assert_eq!(rows.len(), 80);
         for record in &records {

@@ -58,7 +58,8 @@ pub struct CheckAnswer {
     /// What this request is expected to use of it, likewise; absent where no estimate was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<String>,
-    /// The window of the balance. `Retry-After` counts to its end.
+    /// The window of the balance. `Retry-After` counts to its end. Of a block over a window that moves, that is when the scope would be within
+    /// its limits if nothing more were spent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::Window>")]
     pub window: Option<Window>,

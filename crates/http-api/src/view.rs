@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use usage_types::{Alert, Currency, DecisionState, Dimension, Every, Rejection, Scope, TimeUs, Window};
+use usage_types::{Alert, Currency, DecisionState, Dimension, Rejection, Scope, TimeUs, Window, WindowKind};
 
 use crate::schema;
 
@@ -13,7 +13,7 @@ pub struct BalanceQuery {
     /// The values that the balance's scope must have; it may name further dimensions.
     pub scope: Scope,
     /// The kind of window.
-    pub every: Option<Every>,
+    pub every: Option<WindowKind>,
     /// The budget's id.
     pub budget: Option<String>,
     /// What is measured, by [`usage_types::Measure::name`].
@@ -31,12 +31,12 @@ pub struct BalanceRow {
     /// Whose balance.
     #[schemars(with = "schema::Scope")]
     pub scope: Scope,
-    /// The kind of window: `hour`, `day`, `week`, `month`, …
+    /// The kind of window: `hour`, `day`, `week`, `month`, …, `rolling` or `lifetime`.
     pub every: String,
     /// The window in words, like `month from day 15`, where `every` does not say all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_name: Option<String>,
-    /// The window itself.
+    /// The window itself; of one that moves, as of now.
     #[schemars(with = "schema::Window")]
     pub window: Window,
     /// What is measured, like `tokens` or `cost`.

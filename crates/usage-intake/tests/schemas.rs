@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use usage_intake::{DeadLetter, Headers, Intake, RecordParts};
 use usage_types::{
     Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Every, ReasonCode, RejectCode, Rejection, Scope,
-    TimeUs, TokenClass, Window,
+    TimeUs, TokenClass, Window, WindowKind,
 };
 
 const EVENT: &str = include_str!("../../../schemas/usage-event.v1.json");
@@ -148,7 +148,8 @@ fn the_names_in_the_schemas_are_those_of_the_code() {
         .map(|reason| reason.to_string())
         .collect();
     assert_eq!(texts(&decision["properties"]["reason_code"]["enum"]), reasons);
-    assert_eq!(texts(&alert["properties"]["every"]["enum"]), windows);
+    let kinds: BTreeSet<_> = WindowKind::ALL.iter().map(|kind| kind.name().to_owned()).collect();
+    assert_eq!(texts(&alert["properties"]["every"]["enum"]), kinds);
     let codes: BTreeSet<_> = RejectCode::ALL.iter().map(|code| code.name().to_owned()).collect();
     assert_eq!(texts(&json_of(REJECTED)["properties"]["code"]["enum"]), codes);
     let budgets = json_of(BUDGETS);
@@ -245,7 +246,14 @@ fn the_alerts_schema_describes_what_is_published() {
         to: vec!["lead@example.com".into()],
     };
     check_written(ALERT, &serde_json::to_value(&alert).unwrap());
-    let least = Alert { measure: "tokens".into(), currency: None, exhausted_at: None, window_name: None, to: Vec::new(), ..alert };
+    let least = Alert {
+        measure: "tokens".into(),
+        currency: None,
+        exhausted_at: None,
+        window_name: None,
+        to: Vec::new(),
+        ..alert
+    };
     check_valid(&validator(ALERT), "least", &serde_json::to_value(&least).unwrap());
 }
 
@@ -331,6 +339,20 @@ fn the_budgets_schema_and_the_reader_agree() {
         ("{ every: quarter, anchor: 02-29 }", true),
         ("{ every: year, anchor: 04-06 }", true),
         ("{ every: day, at: \"06:00\" }", true),
+        ("{ rolling: 90 minutes, zone: Asia/Tokyo }", true),
+        ("{ rolling: 24h }", true),
+        ("{ rolling: 1 day, zone: }", true),
+        ("{ rolling: 90 }", false),
+        ("{ rolling: 90 seconds }", false),
+        ("{ rolling: 0 minutes }", false),
+        ("{ rolling: 1 hour, anchor: 5 }", false),
+        ("{ rolling: 1 hour, idle: 1 hour }", false),
+        ("{ rolling: 1 hour, every: day }", false),
+        ("{ lifetime: session, idle: 24 hours }", true),
+        ("{ lifetime: session }", false),
+        ("{ lifetime: user, idle: 1 hour }", false),
+        ("{ idle: 1 hour }", false),
+        ("{ zone: UTC }", false),
         ("{ every: month, anchor: 32 }", false),
         ("{ every: month, anchor: sunday }", false),
         ("{ every: week, anchor: 1 }", false),
@@ -340,7 +362,10 @@ fn the_budgets_schema_and_the_reader_agree() {
         ("{ every: hour, at: \"06:00\" }", false),
         ("{ every: day, at: \"24:00\" }", false),
     ] {
-        check(&format!("budgets:\n  - {{ id: b, window: {window}, limit: {{ tokens: 5 }} }}\n"), is_good);
+        check(
+            &format!("budgets:\n  - {{ id: b, per: [session], window: {window}, limit: {{ tokens: 5 }} }}\n"),
+            is_good,
+        );
     }
     for (rest, is_good) in [
         (", match: { namespace: support }, per: [user, api_key], mode: soft", true),

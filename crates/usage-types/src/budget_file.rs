@@ -144,7 +144,9 @@ fn budget<'n>(field: &Field<'n>, promises: &mut Vec<Promise<'n>>) -> Result<(Fie
     let id = members.required("id", "a name of its own, like `id: support-daily`")?;
     let matches = members.get("match").map_or(Ok(Scope::default()), |field| scope(&field))?;
     let per = members.get("per").map_or(Ok(DimensionSet::default()), |field| dimensions(&field, &matches))?;
-    let window = window(&members.required("window", "it like `window: { every: day, zone: Europe/Berlin }`")?)?;
+    let dims: DimensionSet = matches.iter().map(|(dim, _)| dim).chain(per.iter()).collect();
+    let field = members.required("window", "it like `window: { every: day, zone: Europe/Berlin }`")?;
+    let window = window(&field, dims)?;
     let limits = limits(&members)?;
     let (places, special): (Vec<Field<'n>>, Vec<SpecialLimit>) = special(&members, &matches, per)?.into_iter().unzip();
     let budget = Arc::new(Budget {

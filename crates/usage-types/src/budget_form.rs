@@ -162,6 +162,8 @@ mod tests {
     alerts: { at: [0.000001, 0.8, 10], to: [a@b.c] }
     http_status: 429
   - { id: few, window: { every: hour }, limit: { requests: 5 } }
+  - { id: rolls, window: { rolling: 90 minutes, zone: Asia/Tokyo }, limit: { requests: 5 } }
+  - { id: lives, per: [session], window: { lifetime: session, idle: 24h }, limit: { requests: 5 } }
 "#;
 
     #[test]
@@ -194,7 +196,9 @@ mod tests {
         assert_eq!(by_scope(&set).iter().map(|limits| limits.iter().count()).collect::<Vec<_>>(), [1, 1, 1, 1, 1, 6]);
         let plain = |set: &BudgetSet| Budget { special: SpecialLimits::default(), ..(*set.budgets["all"]).clone() };
         assert_eq!(plain(&again), plain(&set));
-        assert_eq!(again.budgets["few"], set.budgets["few"]);
+        for id in ["few", "rolls", "lives"] {
+            assert_eq!(again.budgets[id], set.budgets[id]);
+        }
     }
 
     #[test]

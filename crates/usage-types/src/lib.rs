@@ -38,4 +38,4 @@ pub use reject::{RejectCode, Rejection};
 pub use special::{SpecialLimit, SpecialLimits, Whom};
 pub use time::TimeUs;
 pub use units::{ComputeNs, Currency, Money, Pico, UnitError};
-pub use window::{Anchor, Every, WindowSpec};
+pub use window::{Anchor, Bounds, Every, Span, WindowKind, WindowSpec};

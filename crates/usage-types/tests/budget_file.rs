@@ -403,6 +403,47 @@ fn a_window_may_begin_on_a_day_and_at_a_time_of_its_own() {
 }
 
 #[test]
+fn a_window_may_roll_or_last_as_long_as_a_session() {
+    let of = |window: &str| {
+        let text =
+            format!("budgets:\n  - id: b\n    per: [session]\n    window: {window}\n    limit: {{ tokens: 5 }}\n");
+        let budget = one(&text);
+        (budget.window.to_string(), budget.http_status)
+    };
+    for (window, name, status) in [
+        ("{ rolling: 90 minutes }", "rolling 90 minutes", 403),
+        ("{ rolling: 60m, zone: Asia/Tokyo }", "rolling 1 hour", 429),
+        ("{ rolling: 1 day }", "rolling 24 hours", 403),
+        ("{ rolling: 366days }", "rolling 366 days", 403),
+        ("{ lifetime: session, idle: 24h }", "lifetime of a session, idle 24 hours", 403),
+    ] {
+        assert_eq!(of(window), (name.to_owned(), status), "{window}");
+    }
+}
+
+#[test]
+fn a_bad_rolling_window_or_lifetime_is_refused() {
+    let bad = |window: &str, column, name: &str, message| {
+        let text = format!("budgets:\n  - id: b\n    per: [task]\n    window: {window}\n    limit: {{ tokens: 5 }}\n");
+        check(&text, 4, column, &format!("budgets[0].window{name}"), message);
+    };
+    bad("{ rolling: fortnight }", 24, ".rolling", "like 90 minutes");
+    bad("{ rolling: 90 }", 24, ".rolling", "like 90 minutes");
+    bad("{ rolling: 90 seconds }", 24, ".rolling", "minutes, hours or days");
+    bad("{ rolling: 1.5 hours }", 24, ".rolling", "no length of time");
+    bad("{ rolling: 0 minutes }", 24, ".rolling", "between 1 minute and 366 days");
+    bad("{ rolling: 367 days }", 24, ".rolling", "between 1 minute and 366 days");
+    bad("{ rolling: 99999999999 days }", 24, ".rolling", "between 1 minute and 366 days");
+    bad("{ every: day, rolling: 1 hour }", 36, ".rolling", "`every` and `rolling` are both there");
+    bad("{ rolling: 1 hour, at: 06:00 }", 36, ".at", "only windows with `every`");
+    bad("{ rolling: 1 hour, idle: 1 hour }", 38, ".idle", "only windows with `lifetime`");
+    bad("{ lifetime: task }", 13, ".idle", "`idle` is missing");
+    bad("{ lifetime: task, idle: 8 days }", 37, ".idle", "between 1 minute and 7 days");
+    bad("{ lifetime: user, idle: 1 day }", 25, ".lifetime", "use session, task or job");
+    bad("{ lifetime: session, idle: 1 day }", 25, ".lifetime", "add it to `per`");
+}
+
+#[test]
 fn a_bad_anchor_is_refused() {
     let bad = |window: &str, column, name: &str, message| {
         let text = format!("budgets:\n  - id: b\n    window: {window}\n    limit: {{ tokens: 5 }}\n");

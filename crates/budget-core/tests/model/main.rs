@@ -6,27 +6,23 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod kinds;
+mod moving;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use budget_core::{Check, Core, CoreConfig, DECISIONS_KEPT_US, Effects, HistoryRequest, Tracked};
+use budget_core::{Check, Core, CoreConfig, DECISIONS_KEPT_US, Effects, HistoryRequest};
 use common::{Record, apply, at, currency, set};
+use kinds::{tracked, window};
+use moving::Told;
 use reference::{Model, Random, balances_of, limits_of, reached, tightest};
 use usage_types::{
-    AlertRule, Amount, Anchor, Budget, Currency, Decision, DecisionState, Dimension, DimensionSet, Every, Limit, Limits,
-    Measure, Mode, Pico, Ppm, Role, Scope, SpecialLimit, SpecialLimits, TimeUs, TokenClass, UsageEvent, Whom,
-    WindowSpec, alert_id,
+    AlertRule, Amount, Budget, Currency, Decision, DecisionState, Dimension, Limit, Limits, Measure, Mode, Pico, Ppm,
+    Role, Scope, SpecialLimit, SpecialLimits, TimeUs, TokenClass, UsageEvent, Whom, alert_id,
 };
 
 const HORIZON_US: i64 = TimeUs::DAY;
-const ZONES: [chrono_tz::Tz; 5] = [
-    chrono_tz::UTC,
-    chrono_tz::Africa::Cairo,
-    chrono_tz::Australia::Lord_Howe,
-    chrono_tz::America::St_Johns,
-    chrono_tz::Asia::Beirut,
-];
 
 /// The compacted topics.
 #[derive(Default)]
@@ -86,32 +82,7 @@ struct World {
     topics: Topics,
     waiting: Vec<(HistoryRequest, usize)>,
     next_id: u64,
-}
-
-/// Half of them with an anchor.
-fn calendar(random: &mut Random) -> WindowSpec {
-    let mut spec = WindowSpec::calendar(random.pick(&Every::ALL), random.pick(&ZONES));
-    if random.one_in(2) {
-        spec.anchor = match spec.every {
-            Every::Minute | Every::Hour => Anchor::default(),
-            Every::Day => Anchor { minute: 1 + random.below(1439) as u16, ..Anchor::default() },
-            Every::Week => Anchor { day: 1 + random.below(7) as u8, minute: random.pick(&[0, 150]), month: 0 },
-            Every::Month => Anchor { day: random.pick(&[1, 4, 29, 30, 31]), minute: random.pick(&[0, 120]), month: 0 },
-            Every::Quarter | Every::Year => Anchor { month: random.below(3) as u8, day: 31, minute: 0 },
-        };
-    }
-    spec
-}
-
-fn tracked(random: &mut Random) -> Vec<Tracked> {
-    let first = calendar(random);
-    let mut second = calendar(random);
-    while (second.every, second.zone) == (first.every, first.zone) {
-        second = calendar(random);
-    }
-    [DimensionSet::of(&[Dimension::Namespace]), DimensionSet::of(&[Dimension::Namespace, Dimension::Team])]
-        .map(|dimensions| Tracked { dimensions, windows: vec![first, second] })
-        .into()
+    told: Told,
 }
 
 impl World {
@@ -134,7 +105,16 @@ impl World {
             budgets: BTreeMap::new(),
         };
         let core = Core::new(config);
-        Self { random, now: at(start), core, model, topics: Topics::default(), waiting: Vec::new(), next_id: 0 }
+        Self {
+            random,
+            now: at(start),
+            core,
+            model,
+            topics: Topics::default(),
+            waiting: Vec::new(),
+            next_id: 0,
+            told: Told::default(),
+        }
     }
 
     fn record(&mut self) -> Record {
@@ -151,6 +131,7 @@ impl World {
             (Dimension::Namespace, random.pick(&["a", "b", "a namespace with a name of more than 24 bytes"])),
             (Dimension::Team, random.pick(&["", "t", "u"])),
             (Dimension::User, random.pick(&["", "a", "v", "w"])),
+            (Dimension::Session, random.pick(&["", "a", "v"])),
         ];
         let mut record = Record::new(&id.to_string(), time, &values, random.below(100)).appended(self.now);
         record.event.source = random.pick(&["s", "s", "s", "r"]).into();
@@ -171,13 +152,18 @@ impl World {
     fn budget(&mut self, id: &str) -> Budget {
         let random = &mut self.random;
         let matches = random.pick(&[&[][..], &[(Dimension::Namespace, "a")], &[(Dimension::Team, "t")]]);
-        let per = random.pick(&[&[][..], &[Dimension::User], &[Dimension::Namespace, Dimension::Team]]);
+        let per = random.pick(&[
+            &[][..],
+            &[Dimension::User],
+            &[Dimension::Namespace, Dimension::Team],
+            &[Dimension::Session],
+        ]);
         let limits = self.limits();
         let special = self.special(per);
         let random = &mut self.random;
         let thresholds = random.pick(&[&[][..], &[800_000, 1_000_000], &[100_000, 500_000, 1_500_000]]);
         Budget {
-            window: calendar(random),
+            window: window(random, matches, per),
             limits,
             special,
             overcommit: false,
@@ -259,6 +245,7 @@ impl World {
         assert!(self.core.effects(self.now).is_empty(), "looking again changes nothing");
         assert!(self.core.next_wakeup().is_none_or(|at| at > self.now));
         self.compare_decisions(&before);
+        self.told.check(&self.model, &self.topics.alerts, self.now);
         if self.random.one_in(4) {
             self.compare_balances();
         }
@@ -414,15 +401,18 @@ impl World {
     fn compare_balances(&self) {
         let mut found = balances_of(&self.core);
         found.retain(|(whose, ..), _| self.model.budgets.get(whose).is_none_or(|(_, warming, _)| !warming));
-        let expected = self.model.balances();
+        let expected = self.model.balances(self.now);
         for (key, sums) in &expected {
             assert_eq!(found.get(key), Some(sums), "{key:?}");
         }
         assert_eq!(found.len(), expected.len(), "no balance too many");
         let used: BTreeSet<&str> = self.topics.alerts.keys().map(String::as_str).collect();
         for (budget, warming, _) in self.model.budgets.values() {
-            let (window, scopes) = self.model.used(budget, self.now);
-            for (scope, sums) in scopes.iter().filter(|_| !warming) {
+            // Those of moving windows are looked at in each step.
+            if *warming || budget.window.is_moving() {
+                continue;
+            }
+            for (scope, (window, sums)) in &self.model.used(budget, self.now) {
                 let limit = tightest(limits_of(budget, scope), sums);
                 let used_amount = sums.amount(limit.measure);
                 for threshold in budget.alerts.at.iter().filter(|at| at.reached(used_amount, limit.amount)) {
@@ -442,19 +432,22 @@ impl World {
                 warming_ids.insert(id.clone());
                 continue;
             }
-            let (window, scopes) = self.model.used(budget, self.now);
-            for (scope, sums) in scopes {
+            for (scope, (window, sums)) in self.model.used(budget, self.now) {
                 let reached = reached(limits_of(budget, &scope), &sums);
                 let over = budget.mode == Mode::Hard && !reached.is_empty();
                 let key = usage_types::decision_key(id, &scope);
                 if over {
                     let decision = &self.topics.decisions[&key];
-                    assert_eq!((decision.window, decision.http_status), (window, budget.http_status));
+                    let said = (decision.window.end, decision.expires_at, decision.http_status);
+                    assert_eq!(said, (window.end, window.end, budget.http_status), "{decision:?}");
+                    assert!(budget.window.is_moving() || decision.window == window, "{decision:?}");
                     let is_named = |limit: &Limit| told(decision) == told_of(limit);
                     assert!(reached.iter().any(is_named), "{decision:?} names none of {reached:?}");
                     // Until another one is reached first, it is the tightest that is named.
                     let before = before.get(&key).filter(|before| before.state == DecisionState::Blocked);
-                    if decision.decided_at == self.now && before.is_none_or(|before| before.window != window) {
+                    if decision.decided_at == self.now
+                        && before.is_none_or(|before| !budget.window.is_moving() && before.window != window)
+                    {
                         assert_eq!(
                             told(decision),
                             told_of(&tightest(limits_of(budget, &scope), &sums)),

@@ -11,6 +11,7 @@ use usage_types::{
 
 use crate::HORIZON_US;
 use crate::common::Record;
+use crate::moving::{Row, blocked_window, counting, sum};
 
 /// A small generator (SplitMix64), so that a seed names a run.
 pub struct Random(pub u64);
@@ -130,7 +131,7 @@ pub fn scope_in(dims: DimensionSet, matches: &Scope, record: &Record) -> Option<
 pub struct Model {
     pub config: CoreConfig,
     /// The rows that were made, with their effective times.
-    pub accepted: Vec<(Record, TimeUs)>,
+    pub accepted: Vec<Row>,
     pub seen: HashMap<(String, String), i64>,
     /// What can be corrected, by source and id: its time, and what counts for it now.
     pub originals: HashMap<(String, String), (TimeUs, Option<Record>)>,
@@ -193,7 +194,17 @@ impl Model {
         matches: &Scope,
         spec: WindowSpec,
         from: TimeUs,
+        now: TimeUs,
     ) {
+        if spec.is_moving() {
+            for (scope, rows) in self.rows_in(dims, matches) {
+                let (counts, window) = counting(spec, &rows, now);
+                if !counts.is_empty() {
+                    into.insert((whose.to_owned(), scope.to_string(), spec.id_name(), window.start), sum(&counts));
+                }
+            }
+            return;
+        }
         for (record, time) in &self.accepted {
             let window = window_at(spec, *time);
             if window.end <= self.floor || window.start < from {
@@ -206,34 +217,56 @@ impl Model {
         }
     }
 
-    pub fn balances(&self) -> Balances {
+    pub fn balances(&self, now: TimeUs) -> Balances {
         let mut all = Balances::new();
         for tracked in &self.config.tracked {
             for spec in &tracked.windows {
                 let whose = format!("tracked {}", spec.zone);
-                self.sum(&mut all, &whose, tracked.dimensions, &Scope::default(), *spec, TimeUs(i64::MIN));
+                self.sum(&mut all, &whose, tracked.dimensions, &Scope::default(), *spec, TimeUs(i64::MIN), now);
             }
         }
         for (id, (budget, warming, from)) in &self.budgets {
             if !warming {
-                self.sum(&mut all, id, budget.scope_dimensions(), &budget.matches, budget.window, *from);
+                self.sum(&mut all, id, budget.scope_dimensions(), &budget.matches, budget.window, *from, now);
             }
         }
         all
     }
 
-    /// The scopes of a budget in the window that contains a time, with what they have used.
-    pub fn used(&self, budget: &Budget, now: TimeUs) -> (Window, BTreeMap<Scope, Sums>) {
-        let window = window_at(budget.window, now);
-        let mut sums: BTreeMap<Scope, Sums> = BTreeMap::new();
-        for (record, time) in &self.accepted {
-            if window.contains(*time)
-                && let Some(scope) = scope_in(budget.scope_dimensions(), &budget.matches, record)
-            {
-                sums.entry(scope).or_default().add(record);
+    /// The scopes of a budget in the window that contains a time, with what they have used. A window that moves is as a block tells it.
+    pub fn used(&self, budget: &Budget, now: TimeUs) -> BTreeMap<Scope, (Window, Sums)> {
+        let mut used = BTreeMap::new();
+        for (scope, rows) in self.rows_of(budget) {
+            if budget.window.is_moving() {
+                let sums = sum(&counting(budget.window, &rows, now).0);
+                let is_over = !reached(limits_of(budget, &scope), &sums).is_empty();
+                let window =
+                    if is_over { blocked_window(budget, &scope, &rows, now) } else { window_at(budget.window, now) };
+                used.insert(scope, (window, sums));
+                continue;
+            }
+            let window = window_at(budget.window, now);
+            let counts: Vec<&Row> = rows.into_iter().filter(|(_, time)| window.contains(*time)).collect();
+            if !counts.is_empty() {
+                used.insert(scope, (window, sum(&counts)));
             }
         }
-        (window, sums)
+        used
+    }
+
+    /// The rows of each scope of a budget.
+    pub fn rows_of(&self, budget: &Budget) -> BTreeMap<Scope, Vec<&Row>> {
+        self.rows_in(budget.scope_dimensions(), &budget.matches)
+    }
+
+    fn rows_in(&self, dims: DimensionSet, matches: &Scope) -> BTreeMap<Scope, Vec<&Row>> {
+        let mut rows: BTreeMap<Scope, Vec<&Row>> = BTreeMap::new();
+        for row in &self.accepted {
+            if let Some(scope) = scope_in(dims, matches, &row.0) {
+                rows.entry(scope).or_default().push(row);
+            }
+        }
+        rows
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use usage_intake::IntakeConfig;
-use usage_types::{Dimension, Every};
+use usage_types::{Dimension, WindowKind};
 
 use crate::routes::balances::TRUNCATED;
 use crate::routes::check::{CheckBody, REFUSE_WITH, ReservationBody, TTL_DEFAULT_S, TTL_MAX_S, estimate};
@@ -335,7 +335,12 @@ fn balances(generator: &mut SchemaGenerator) -> Value {
         .map(|dimension| text_parameter(dimension.name(), "query", "Only scopes with this value of the dimension."))
         .collect();
     parameters.extend([
-        parameter("every", "query", "Only windows of this kind.", &json!({ "enum": Every::ALL.map(Every::name) })),
+        parameter(
+            "every",
+            "query",
+            "Only windows of this kind.",
+            &json!({ "enum": WindowKind::ALL.map(WindowKind::name) }),
+        ),
         text_parameter("budget", "query", "Only this budget."),
         text_parameter("measure", "query", "Only this measure."),
         parameter(

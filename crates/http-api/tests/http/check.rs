@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http_api::{CheckConfig, Enforcement, FailPolicy};
 use usage_intake::{Intake, IntakeConfig};
-use usage_types::{Dimension, Every, Scope};
+use usage_types::{Dimension, Every, Scope, WindowKind};
 
 use crate::client::{ask, ask_as, get, start, start_with};
 
@@ -226,7 +226,7 @@ async fn balances_are_filtered_and_say_where_rows_are_left_out() {
     assert_eq!(one.json()[0]["used"], "93");
     let query = server.engine.balance_queries.lock().last().unwrap().clone();
     assert_eq!(query.scope, Scope::new([(Dimension::Namespace, "support")]));
-    assert_eq!((query.every, query.measure.as_deref()), (Some(Every::Hour), Some("requests")));
+    assert_eq!((query.every, query.measure.as_deref()), (Some(WindowKind::Calendar(Every::Hour)), Some("requests")));
 }
 
 #[tokio::test]

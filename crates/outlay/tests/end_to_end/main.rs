@@ -20,3 +20,4 @@ mod reserving;
 mod restating;
 mod running;
 mod tracing;
+mod windows;

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 use usage_intake::{COMPUTE_MAX, COST_MAX};
-use usage_types::{Currency, Dimension, Every, Measure, Pico, ReasonCode, RejectCode, TokenClass, UsageEvent};
+use usage_types::{
+    Currency, Dimension, Every, Measure, Pico, ReasonCode, RejectCode, TokenClass, UsageEvent, WindowKind,
+};
 
 use super::tree::Tree;
 
@@ -98,7 +100,7 @@ fn decision(schema: &mut Tree) -> Result<(), String> {
 
 fn alert(schema: &mut Tree) -> Result<(), String> {
     scope_and_measure(schema)?;
-    set(schema, "/properties/every/enum", names(Every::ALL, Every::name))
+    set(schema, "/properties/every/enum", names(WindowKind::ALL, WindowKind::name))
 }
 
 fn scope_and_measure(schema: &mut Tree) -> Result<(), String> {
