@@ -262,7 +262,7 @@ fn a_threshold_of_a_rolling_window_is_told_once_until_the_fill_has_been_below() 
 fn a_fill_that_wavers_about_a_threshold_is_told_once_in_the_length_of_the_window() {
     let mut core = core_with(with_alerts(hourly()));
     let first = used("1", ten(), 80);
-    apply(&mut core, &[first.clone()]);
+    apply(&mut core, std::slice::from_ref(&first));
     assert_eq!(raised(&mut core, ten()), 1);
     let void = Record::new("v", after(5), SESSION, 0).role(Role::Voids("1".into())).restating(ten(), Some(&first));
     apply(&mut core, &[void]);

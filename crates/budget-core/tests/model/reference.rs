@@ -190,8 +190,7 @@ impl Model {
         &self,
         into: &mut Balances,
         whose: &str,
-        dims: DimensionSet,
-        matches: &Scope,
+        (dims, matches): (DimensionSet, &Scope),
         spec: WindowSpec,
         from: TimeUs,
         now: TimeUs,
@@ -222,12 +221,14 @@ impl Model {
         for tracked in &self.config.tracked {
             for spec in &tracked.windows {
                 let whose = format!("tracked {}", spec.zone);
-                self.sum(&mut all, &whose, tracked.dimensions, &Scope::default(), *spec, TimeUs(i64::MIN), now);
+                let group = (tracked.dimensions, &Scope::default());
+                self.sum(&mut all, &whose, group, *spec, TimeUs(i64::MIN), now);
             }
         }
         for (id, (budget, warming, from)) in &self.budgets {
             if !warming {
-                self.sum(&mut all, id, budget.scope_dimensions(), &budget.matches, budget.window, *from, now);
+                let group = (budget.scope_dimensions(), &budget.matches);
+                self.sum(&mut all, id, group, budget.window, *from, now);
             }
         }
         all
