@@ -168,7 +168,9 @@ fn request(budget: &Budget, generation: u64, from: TimeUs) -> HistoryRequest {
     }
 }
 
-fn same_balances(a: &Budget, b: &Budget) -> bool {
+/// Whether two versions of a budget have the same balances, so that one takes over those of the other.
+#[must_use]
+pub fn same_balances(a: &Budget, b: &Budget) -> bool {
     a.matches == b.matches && a.scope_dimensions() == b.scope_dimensions() && a.window == b.window
 }
 

@@ -34,7 +34,7 @@ mod tracker;
 mod view;
 pub mod window;
 
-pub use crate::budgets::HistoryRequest;
+pub use crate::budgets::{HistoryRequest, same_balances};
 pub use crate::check::{Check, Question, Standing};
 pub use crate::config::{CoreConfig, Tracked};
 pub use crate::core::Core;

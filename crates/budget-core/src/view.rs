@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use usage_types::{
-    BudgetId, ComputeNs, DimensionSet, Fill, Mode, Money, Scope, TimeUs, Tokens, Window, WindowKind, WindowSpec,
+    Amount, BudgetId, ComputeNs, DimensionSet, Fill, Measure, Mode, Money, Scope, TimeUs, Tokens, Window, WindowKind,
+    WindowSpec,
 };
 
 use crate::balance::{Balance, Flags};
@@ -122,6 +123,24 @@ pub struct BalanceView {
     pub unpriced: u64,
     /// A sum has reached the end of its range and stands still.
     pub saturated: bool,
+}
+
+impl BalanceView {
+    /// How much of a measure it holds.
+    #[must_use]
+    pub fn amount(&self, measure: Measure) -> Amount {
+        Amount(match measure {
+            Measure::Tokens => i128::from(self.tokens.total()),
+            Measure::TokensOf(class) => i128::from(self.tokens.get(class)),
+            Measure::Requests => i128::from(self.requests),
+            Measure::ToolCalls => i128::from(self.tool_calls),
+            Measure::Images => i128::from(self.images),
+            Measure::Compute => i128::from(self.compute.0),
+            Measure::Cost(currency) => {
+                self.costs.iter().find(|cost| cost.currency == currency).map_or(0, |cost| cost.amount.0)
+            }
+        })
+    }
 }
 
 /// A page of balances.

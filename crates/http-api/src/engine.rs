@@ -13,7 +13,8 @@ use tokio_stream::Stream;
 use usage_types::Decision;
 
 use crate::{
-    ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, Enforcement, ReportInfo, Reservation, StatusView,
+    ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, Changed, CheckAnswer, CheckQuestion, Enforcement,
+    ReportInfo, Reservation, StatusView, Tagged,
 };
 
 /// Everything behind the routes. The methods that are not `async` answer from memory and must not block.
@@ -39,6 +40,18 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The live balances that match, at most `query.limit` of them.
     fn balances(&self, query: &BalanceQuery) -> Vec<BalanceRow>;
+
+    /// All budgets, as a budgets file with every default written out.
+    fn budgets(&self) -> Tagged;
+
+    /// The budget of this id, likewise.
+    fn budget(&self, id: &str) -> Option<Tagged>;
+
+    /// What these budgets, as a budgets file, would change.
+    async fn plan_budgets(&self, text: String) -> Result<BudgetsPlan, ApiProblem>;
+
+    /// Changes the budgets. When this returns, the change is on disk and in force.
+    async fn change_budgets(&self, change: BudgetsChange) -> Result<Changed, ApiProblem>;
 
     /// The decisions in force, one a key.
     fn decisions(&self) -> Vec<Decision>;

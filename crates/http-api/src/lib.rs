@@ -6,6 +6,7 @@
 //! implements, so this crate can be tested whole with an engine of its own. TLS is absent too: a proxy ends it.
 
 mod auth;
+mod budgets;
 mod check;
 mod clock;
 mod config;
@@ -24,6 +25,10 @@ mod tokens;
 mod view;
 mod write_timeout;
 
+pub use budgets::{
+    BudgetsChange, BudgetsPlan, BudgetsSource, BudgetsWrite, Changed, PlannedAction, PlannedChange, PlannedEffect,
+    PlannedField, PlannedScope, Precondition, Stated, Tagged,
+};
 pub use check::{CheckAnswer, CheckConfig, CheckQuestion, CheckReason, Enforcement, FailPolicy, Reservation};
 pub use config::HttpConfig;
 pub use engine::{Ack, Engine, IntakeRecord, OutputFormat, PublishError, QueryBody, QueryOutput, SqlRequest};

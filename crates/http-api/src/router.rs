@@ -8,12 +8,12 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, delete, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::metrics::HttpMetrics;
-use crate::routes::{balances, check, decisions, events, health, query, status};
+use crate::routes::{balances, budgets, check, decisions, events, health, query, status};
 use crate::{ApiProblem, Engine, HttpConfig, auth, openapi, page};
 
 /// What the handlers share.
@@ -35,6 +35,8 @@ pub enum Method {
     Get,
     /// `POST`.
     Post,
+    /// `PUT`.
+    Put,
     /// `DELETE`.
     Delete,
     /// Whatever a client sends.
@@ -54,7 +56,7 @@ fn route(method: Method, path: &'static str, handler: MethodRouter<AppState>) ->
 
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
-    use Method::{Any, Delete, Get, Post};
+    use Method::{Any, Delete, Get, Post, Put};
     let mut table = vec![
         route(Post, "/v1/events",           post(events::publish)),
         // Where clients of OpenMeter's API send theirs.
@@ -67,6 +69,12 @@ fn table() -> Vec<Route> {
         route(Post, "/v1/reservations",     post(check::reserve)),
         route(Delete, "/v1/reservations/{id}", delete(check::release)),
         route(Get,  "/v1/balances",         get(balances::balances)),
+        route(Get,  "/v1/budgets",          get(budgets::all)),
+        route(Put,  "/v1/budgets",          put(budgets::replace)),
+        route(Post, "/v1/budgets-plan",     post(budgets::plan)),
+        route(Get,  "/v1/budgets/{id}",     get(budgets::one)),
+        route(Put,  "/v1/budgets/{id}",     put(budgets::put)),
+        route(Delete, "/v1/budgets/{id}",   delete(budgets::delete)),
         route(Get,  "/v1/decisions",        get(decisions::decisions)),
         route(Get,  "/v1/decisions/stream", get(decisions::stream)),
         route(Post, "/v1/sql",              post(query::sql)),

@@ -15,6 +15,8 @@ use crate::worker::{ADDRESSES_FILE, Addresses};
 /// Name of the file in the data folder that holds a generated admin key.
 pub const ADMIN_KEY_FILE: &str = "admin-key";
 
+/// The media type of YAML (RFC 9512).
+const YAML: &str = "application/yaml";
 /// How often events are given to a server that cannot take them now, and how long is waited between.
 const PUBLISH_TRIES: u32 = 30;
 const PUBLISH_RETRY: Duration = Duration::from_secs(1);
@@ -100,6 +102,19 @@ impl Server {
     /// `POST` of a JSON body; the answer's body.
     pub fn post(&self, path: &str, body: &serde_json::Value) -> Result<Vec<u8>> {
         self.send(self.client.post(format!("{}{path}", self.url)).json(body))
+    }
+
+    /// `POST` of YAML; the answer's body.
+    pub fn post_text(&self, path: &str, text: &str) -> Result<Vec<u8>> {
+        self.send(self.client.post(format!("{}{path}", self.url)).header("content-type", YAML).body(text.to_owned()))
+    }
+
+    /// `PUT` of YAML with these headers besides; the answer's body.
+    pub fn put_text(&self, path: &str, text: &str, headers: &[(&str, &str)]) -> Result<Vec<u8>> {
+        let request = self.client.put(format!("{}{path}", self.url)).header("content-type", YAML);
+        // As bytes: people's words are UTF-8.
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value.as_bytes()));
+        self.send(request.body(text.to_owned()))
     }
 
     /// Its address.

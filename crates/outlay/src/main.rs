@@ -5,6 +5,7 @@
 mod client;
 mod commands;
 mod demo;
+mod files;
 mod options;
 mod telemetry;
 mod worker;
@@ -30,6 +31,8 @@ enum Command {
     Demo(commands::DemoOptions),
     /// Take in usage of the past from NDJSON, CSV and Parquet files
     Backfill(commands::BackfillOptions),
+    /// Check, compare and apply budgets
+    Budgets(commands::BudgetsOptions),
     /// Publish events from a file or standard input (one JSON event a line)
     Emit(commands::EmitOptions),
     /// Show, check, compare and import prices
@@ -48,10 +51,20 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && std::env::args_os().nth(1).is_some_and(|name| name == "budgets") => {
+            // Not with 2, as clap does by itself: there that says that something would change.
+            let _unwritable = error.print();
+            return std::process::ExitCode::FAILURE;
+        }
+        Err(error) => error.exit(),
+    };
+    let result = match cli.command {
         Command::Serve(options) => commands::serve(options),
         Command::Demo(options) => commands::demo(options),
         Command::Backfill(options) => commands::backfill(options),
+        Command::Budgets(options) => commands::budgets(options),
         Command::Emit(options) => commands::emit(options),
         Command::Prices(options) => commands::prices(options),
         Command::Report(options) => commands::report(options),

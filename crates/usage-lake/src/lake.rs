@@ -132,7 +132,7 @@ fn offsets_of(table: Option<&Table>) -> BTreeMap<i32, i64> {
 }
 
 /// A folder as URL; only local ones so far.
-fn location(text: &str) -> Result<(Url, PathBuf), LakeError> {
+pub(crate) fn location(text: &str) -> Result<(Url, PathBuf), LakeError> {
     let refuse = |reason: &str| LakeError::Location { location: text.to_owned(), reason: reason.to_owned() };
     let folder = match Url::parse(text) {
         Ok(url) if url.scheme() == "file" => url

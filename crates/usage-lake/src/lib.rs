@@ -5,6 +5,7 @@
 //! Deliberately absent: what a budget is, consuming and publishing, HTTP, and stores other than a local folder.
 
 mod account;
+mod audit;
 mod buffer;
 mod column;
 mod datafile;
@@ -22,6 +23,7 @@ mod table;
 mod verify;
 
 pub use account::{Account, OffsetRange, REJECTED_VALUE_BYTES_MAX, RejectedRow, accounts_batch, rejected_batch};
+pub use audit::{AUDIT, AuditRow, AuditTable, audit_batch, audit_schema, audit_view};
 pub use buffer::{CHUNK_ROWS, RowBuffer, RowRef};
 pub use datafile::FileRef;
 pub use error::LakeError;

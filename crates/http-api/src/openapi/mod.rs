@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document. The shapes of bodies come from the Rust types themselves (through schemars), the operations from
 //! [`operations`]; a test holds them against the table of routes, and another against the copy in `schemas/`.
 
+mod budgets;
 mod operations;
 
 pub use operations::OTLP_PATHS;
@@ -71,6 +72,7 @@ pub const fn names(method: Method) -> &'static [&'static str] {
     match method {
         Method::Get => &["get"],
         Method::Post => &["post"],
+        Method::Put => &["put"],
         Method::Delete => &["delete"],
         Method::Any => &["get", "post", "put", "patch", "delete"],
     }

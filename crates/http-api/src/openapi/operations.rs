@@ -51,6 +51,7 @@ pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<Operation> {
         get("/metrics", simple("metrics", "Metrics for Prometheus", &text_answer("text/plain"))),
         get("/openapi.json", simple("openapi", "This document", &object_answer())),
     ];
+    operations.extend(super::budgets::all(generator));
     operations.extend(OTLP_PATHS.map(|path| post(path, otlp(path))));
     operations.extend(page::ASSETS.iter().map(|asset| {
         let id = format!("page{}", asset.path.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
@@ -116,11 +117,11 @@ fn otlp(path: &str) -> Value {
     })
 }
 
-fn simple(id: &str, summary: &str, answer: &Value) -> Value {
+pub(super) fn simple(id: &str, summary: &str, answer: &Value) -> Value {
     json!({ "operationId": id, "summary": summary, "responses": { "200": answer } })
 }
 
-fn json_answer<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+pub(super) fn json_answer<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     let schema = generator.subschema_for::<T>();
     json!({ "description": "The answer.", "content": { "application/json": { "schema": schema } } })
 }
@@ -140,7 +141,7 @@ fn parameter(name: &str, place: &str, description: &str, schema: &Value) -> Valu
     })
 }
 
-fn text_parameter(name: &str, place: &str, description: &str) -> Value {
+pub(super) fn text_parameter(name: &str, place: &str, description: &str) -> Value {
     parameter(name, place, description, &json!({ "type": "string" }))
 }
 

@@ -1,6 +1,7 @@
 //! The handlers, one module for each group of routes, and what they share: reading bodies and parameters.
 
 pub(crate) mod balances;
+pub(crate) mod budgets;
 pub(crate) mod check;
 pub(crate) mod decisions;
 pub(crate) mod events;

@@ -8,8 +8,8 @@ fn name(method: Method) -> &'static str {
     match method {
         Method::Get => "GET",
         Method::Post => "POST",
+        Method::Put | Method::Any => "PUT",
         Method::Delete => "DELETE",
-        Method::Any => "PUT",
     }
 }
 

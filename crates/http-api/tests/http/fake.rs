@@ -9,15 +9,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_api::{
-    Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, HealthRow,
-    IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody,
-    QueryOutput, RejectionRow, ReportInfo, ReportParameter, Reservation, SqlRequest, StatusView, Totals, UnpricedRow,
+    Ack, ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, BudgetsSource, BudgetsWrite, Changed,
+    CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, HealthRow, IntakeRecord, LagView, LakeView, LogKind,
+    LogView, MailRow, MailState, OutputFormat, PlannedChange, PlannedEffect, PlannedScope, PublishError, QueryBody,
+    QueryOutput, RejectionRow, ReportInfo, ReportParameter, Reservation, SqlRequest, StatusView, Tagged, Totals,
+    UnpricedRow,
 };
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use usage_types::{
-    Alert, Currency, Decision, DecisionState, Dimension, Dimensions, Estimate, ReasonCode, RejectCode, Rejection,
-    Scope, TimeUs, Window,
+    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Dimensions, Estimate, ReasonCode, RejectCode,
+    Rejection, Scope, TimeUs, Window,
 };
 
 /// Answers checks.
@@ -45,6 +47,7 @@ pub struct FakeEngine {
     pub queries: Mutex<Vec<SqlRequest>>,
     pub report_params: Mutex<Vec<BTreeMap<String, String>>>,
     pub balance_queries: Mutex<Vec<BalanceQuery>>,
+    pub budget_changes: Mutex<Vec<BudgetsChange>>,
 }
 
 impl Default for FakeEngine {
@@ -65,12 +68,19 @@ impl Default for FakeEngine {
             queries: Mutex::default(),
             report_params: Mutex::default(),
             balance_queries: Mutex::default(),
+            budget_changes: Mutex::default(),
         }
     }
 }
 
 pub fn now() -> TimeUs {
     chrono::Utc::now().into()
+}
+
+/// The budgets of the fake engine, whatever they are changed to.
+pub fn budgets(limit: u32) -> BudgetSet {
+    let list = format!("{{ id: support-daily, window: {{ every: day }}, limit: {{ tokens: {limit} }} }}");
+    BudgetSet::from_yaml(&format!("budgets: [{list}]")).unwrap()
 }
 
 /// A day that `time` is in, and that does not end within the next 23 hours.
@@ -123,6 +133,41 @@ impl Engine for FakeEngine {
             }
         };
         records.into_iter().enumerate().map(&mut publish).collect()
+    }
+
+    fn budgets(&self) -> Tagged {
+        Tagged { etag: "\"all\"".into(), json: budgets(1_000_000).canonical() }
+    }
+
+    fn budget(&self, id: &str) -> Option<Tagged> {
+        let json = serde_json::to_string(budgets(1_000_000).budgets.get(id)?).unwrap();
+        Some(Tagged { etag: "\"one\"".into(), json })
+    }
+
+    async fn plan_budgets(&self, text: String) -> Result<BudgetsPlan, ApiProblem> {
+        let new =
+            BudgetSet::from_yaml(&text).map_err(|error| ApiProblem::invalid(error.field.clone(), error.to_string()))?;
+        let scope = PlannedScope {
+            scope: Scope::new([(Dimension::Namespace, "support")]),
+            blocked: true,
+            measure: "tokens".into(),
+            used: "7".into(),
+            limit: "5".into(),
+        };
+        let effect = PlannedEffect { complete: true, blocks: 1, unblocks: 0, scopes: vec![scope] };
+        let changes = usage_types::diff(&budgets(1_000_000), &new);
+        let changes = changes.into_iter().map(|change| PlannedChange::new(change, effect.clone())).collect();
+        Ok(BudgetsPlan { etag: "\"all\"".into(), source: BudgetsSource::Api, changes })
+    }
+
+    async fn change_budgets(&self, change: BudgetsChange) -> Result<Changed, ApiProblem> {
+        let (now, created) = match &change.write {
+            BudgetsWrite::Replace(_) => (Some(Engine::budgets(self)), false),
+            BudgetsWrite::Put { id, .. } => (Some(self.budget("support-daily").unwrap()), id != "support-daily"),
+            BudgetsWrite::Delete { .. } => (None, false),
+        };
+        self.budget_changes.lock().push(change);
+        Ok(Changed { now, created })
     }
 
     fn check(&self, question: &CheckQuestion<'_>) -> CheckAnswer {

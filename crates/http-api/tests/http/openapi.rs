@@ -81,6 +81,13 @@ async fn what_is_answered_has_the_shape_that_the_document_promises() {
             r#"[{"time":"2026-11-21T10:00:00Z","namespace":"a","requests":1},{"time":5}]"#,
         ),
         ("GET", "/v1/reports", "/v1/reports", ""),
+        (
+            "POST",
+            "/v1/budgets-plan",
+            "/v1/budgets-plan",
+            "budgets: [{ id: support-daily, window: { every: day }, limit: { tokens: 5 } }, { id: b, window: { every: day }, limit: { tokens: 5 } }]",
+        ),
+        ("POST", "/v1/budgets-plan", "/v1/budgets-plan", ""),
         ("GET", "/v1/nothing", "/v1/status", ""),
     ] {
         let answer = ask(server.addr, method, path, &[], body).await;

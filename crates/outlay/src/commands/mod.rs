@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
 mod backfill;
+mod budgets;
+mod confirm;
 mod emit;
 mod prices;
 mod publishing;
@@ -12,6 +14,7 @@ mod verify;
 
 pub use crate::demo::{DemoOptions, demo};
 pub use backfill::{BackfillOptions, backfill};
+pub use budgets::{BudgetsOptions, budgets};
 pub use emit::{EmitOptions, emit};
 pub use prices::{PricesOptions, prices};
 pub use query::{ReportOptions, SqlOptions, report, sql, table};

@@ -35,7 +35,7 @@ pub fn read(path: &Path) -> Result<(String, BudgetSet)> {
 
 /// Watches the file until the server stops. A file that is wrong is logged once, and the budgets in force stay; it is no problem any more
 /// when it says again what is in force.
-pub async fn watch(shared: Arc<Shared>, path: std::path::PathBuf, mut text: String, work: SyncSender<Work>) {
+pub async fn watch(shared: Arc<Shared>, path: std::path::PathBuf, mut text: String) {
     let mut refused = String::new();
     loop {
         tokio::time::sleep(LOOK).await;
@@ -52,10 +52,7 @@ pub async fn watch(shared: Arc<Shared>, path: std::path::PathBuf, mut text: Stri
         }
         match BudgetSet::from_yaml(&now) {
             Ok(set) => {
-                let work = work.clone();
-                // The channel is full while a commit is slow; waiting for it must not hold up other tasks.
-                let sent = tokio::task::spawn_blocking(move || work.send(Work::Budgets(Arc::new(set)))).await;
-                if !matches!(sent, Ok(Ok(()))) {
+                if shared.management.take_over(&shared, set).await.is_err() {
                     return;
                 }
                 shared.metrics.count_budget_reload(true);

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use budget_core::HistoryRequest;
 use event_log::{LogError, Publisher, topics};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use usage_intake::DeadLetter;
 use usage_lake::{Lake, LakeError};
 use usage_types::BudgetSet;
@@ -28,8 +29,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 pub enum Work {
     /// Commit this.
     Commit(Handed),
-    /// Put these budgets in force, and read the history of those that are new.
-    Budgets(Arc<BudgetSet>),
+    /// Put these budgets in force, say so, and read the history of those that are new.
+    Budgets(Arc<BudgetSet>, oneshot::Sender<()>),
     /// Read these histories again, which could not be read.
     History(Vec<HistoryRequest>),
     /// Commit nothing more and stop.
@@ -50,7 +51,11 @@ pub fn run(
     while let Ok(work) = work.recv() {
         match work {
             Work::Commit(unit) => commit_one(shared, runtime, &publisher, &mut lake, unit)?,
-            Work::Budgets(set) => budgets::put_in_force(shared, runtime, &lake, again, set),
+            Work::Budgets(set, done) => {
+                budgets::put_in_force(shared, runtime, &lake, again, set);
+                // Whoever asked may be gone.
+                let _gone = done.send(());
+            }
             Work::History(failed) => budgets::read_again(shared, runtime, &lake, again, &failed),
             Work::Stop => break,
         }

@@ -9,18 +9,19 @@ use budget_core::{BalanceFilter, BalanceView, Kind, KindFilter, StandingState};
 use bytes::Bytes;
 use event_log::{LogError, Publisher, topics};
 use http_api::{
-    Ack, ApiProblem, BalanceQuery, BalanceRow, CheckAnswer, CheckQuestion, Enforcement, Engine, HealthRow,
-    IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody,
-    QueryOutput, RejectionRow, ReportInfo, ReportParameter, Reservation, SqlRequest, StatusView, Totals, UnpricedRow,
+    Ack, ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, Changed, CheckAnswer, CheckQuestion,
+    Enforcement, Engine, HealthRow, IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState,
+    OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo, ReportParameter, Reservation,
+    SqlRequest, StatusView, Tagged, Totals, UnpricedRow,
 };
 use otlp_server::Entrance;
 use tokio::sync::broadcast;
 use usage_lake::{LakeError, QueryPool, Report, ReportRequest};
 use usage_types::{Decision, DecisionState, Fill, Measure, Mode, TimeUs, TokenClass};
 
-use super::checks;
 use super::shared::Shared;
 use super::views::query_input;
+use super::{checks, manage};
 use crate::options::LogChoice;
 
 /// How many balances of budgets the page shows.
@@ -168,6 +169,26 @@ impl Engine for Outlay {
         rows.filter(|row| query.measure.as_ref().is_none_or(|measure| *measure == row.measure))
             .take(query.limit)
             .collect()
+    }
+
+    fn budgets(&self) -> Tagged {
+        self.shared.management.all()
+    }
+
+    fn budget(&self, id: &str) -> Option<Tagged> {
+        self.shared.management.one(id)
+    }
+
+    async fn plan_budgets(&self, text: String) -> Result<BudgetsPlan, ApiProblem> {
+        let shared = Arc::clone(&self.shared);
+        let plan = tokio::task::spawn_blocking(move || manage::plan(&shared, &text)).await;
+        plan.map_err(|error| ApiProblem::internal(error.to_string()))?
+    }
+
+    async fn change_budgets(&self, change: BudgetsChange) -> Result<Changed, ApiProblem> {
+        // A task of its own: a change that has begun ends, whether or not its client waits for it.
+        let changed = tokio::spawn(manage::change(Arc::clone(&self.shared), change)).await;
+        changed.map_err(|error| ApiProblem::internal(error.to_string()))?
     }
 
     fn decisions(&self) -> Vec<Decision> {

@@ -3,14 +3,17 @@
 //! What holds: everything that decides about money is behind one lock ([`counted::Counted`]), so that balances, rows and
 //! accounts of offsets never disagree; nobody holds that lock while waiting for I/O.
 
+mod audit;
 mod budgets;
 mod checks;
 mod commit;
 mod counted;
 mod data_dir;
+mod effect;
 mod engine;
 mod ingest;
 mod mail;
+mod manage;
 mod metrics;
 mod otlp;
 mod publish;

@@ -40,6 +40,7 @@ impl EffectsPublisher {
         if effects.is_empty() {
             return;
         }
+        shared.audit.note_decisions(&effects.decisions);
         for decision in effects.decisions {
             let state = match decision.state {
                 DecisionState::Blocked => "blocked",

@@ -21,14 +21,15 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use usage_intake::{Intake, IntakeConfig, IntakeLimits};
 use usage_lake::{Lake, QueryConfig, QueryPool};
-use usage_types::BudgetSet;
 
+use super::audit::Audit;
 use super::commit::{self, Work};
 use super::counted::{Counted, Tail};
 use super::data_dir::DataDir;
 use super::engine::Outlay;
 use super::ingest::Ingest;
 use super::mail::Mail;
+use super::manage::Management;
 use super::publish::EffectsPublisher;
 use super::restate::Restater;
 use super::schemas::Schemas;
@@ -79,6 +80,7 @@ pub struct Running {
     http: tokio::task::JoinHandle<()>,
     otlp: Vec<tokio::task::JoinHandle<()>>,
     mail: tokio::task::JoinHandle<()>,
+    audit: tokio::task::JoinHandle<()>,
 }
 
 /// Starts a server; it is serving when this returns, and ready once it has caught up with the log.
@@ -87,11 +89,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let (admin_key, key_is_new) = data.admin_key(settings.admin_key.as_deref())?;
     let book = price_book(&settings)?;
     let intake = Arc::new(read_intake(settings.intake.as_deref(), Some(settings.event_bytes_max))?);
-    let (budgets_text, budget_set) = match &settings.budgets {
-        Some(path) => budgets::read(path).context("--budgets")?,
-        None => (String::new(), BudgetSet::default()),
-    };
-    let budget_set = Arc::new(budget_set);
+    let (work, work_queue) = sync_channel(WORK_QUEUE);
+    let (management, budgets_text) = Management::open(settings.budgets.as_deref(), &data, work.clone())?;
     let mail = Mail::open(&settings, &data)?;
 
     let (local_log, brokers) = open_log(&settings, &data).await?;
@@ -109,14 +108,15 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let lake = Lake::open(&lake_folder.display().to_string()).await.context("cannot open the lake")?;
     let offsets = lake.offsets();
     let mut core = Core::new(core_config(&settings)?);
-    recover::restore(&mut core, &lake, Arc::clone(&budget_set), &published).await?;
+    recover::restore(&mut core, &lake, management.current(), &published).await?;
+    let audit = Audit::open(&lake_folder.display().to_string(), &published.decisions, &management.current()).await?;
     let offered = mail.offer_again(&published.alerts, chrono::Utc::now().into())?;
     if offered > 0 {
         tracing::info!(alerts = offered, "alerts that a crash kept from being mailed are mailed now");
     }
 
     let counted = Counted::new(core, Pricer::new(book), Tail::new(lake.files(), offsets.clone()), offsets.clone());
-    let shared = Arc::new(Shared::new(settings, log_config, partitions, counted, budget_set, mail));
+    let shared = Arc::new(Shared::new(settings, log_config, partitions, counted, (management, audit), mail));
     published.alerts.iter().for_each(|alert| shared.remember_alert(alert));
     let (reader, ends) = open_reader(&shared.log_config, &offsets).await?;
 
@@ -136,7 +136,6 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let addresses = Addresses { http: server.addr(), otlp_grpc, otlp_http, log: brokers, pid: std::process::id() };
 
     let (stop, stopped) = watch::channel(false);
-    let (work, work_queue) = sync_channel(WORK_QUEUE);
     let commit = spawn_commit(&shared, lake, work.clone(), work_queue)?;
     let ingest = spawn_ingest(&shared, reader, intake, work.clone(), ends)?;
     let http = tokio::spawn(server.run(until_stopped(stopped.clone())));
@@ -146,8 +145,12 @@ pub async fn start(settings: Settings) -> Result<Running> {
         let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
         tokio::spawn(async move { shared.mail.run(until_stopped(stopped)).await })
     };
+    let audit = {
+        let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
+        tokio::spawn(async move { shared.audit.run(stopped).await })
+    };
     if let Some(path) = shared.settings.budgets.clone() {
-        tokio::spawn(budgets::watch(Arc::clone(&shared), path, budgets_text, work.clone()));
+        tokio::spawn(budgets::watch(Arc::clone(&shared), path, budgets_text));
     }
     std::fs::write(data.join(ADDRESSES_FILE), serde_json::to_vec_pretty(&addresses)?)?;
     tracing::info!(http = %addresses.http, log = addresses.log, "serving");
@@ -165,6 +168,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         http,
         otlp,
         mail,
+        audit,
     })
 }
 
@@ -196,6 +200,11 @@ impl Running {
         })
         .await?;
         let _cancelled = self.mail.await;
+        let _cancelled = self.audit.await;
+        // What the ingest thread decided last.
+        if let Err(error) = self.shared.audit.flush().await {
+            tracing::error!(%error, "the audit log did not take its last entries; the next start adds them");
+        }
         if let Some(log) = self.local_log {
             log.shutdown().await?;
         }

@@ -13,8 +13,10 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use usage_types::{Alert, BudgetSet, Decision, TimeUs};
 
+use super::audit::Audit;
 use super::counted::Counted;
 use super::mail::Mail;
+use super::manage::Management;
 use super::metrics::{Metrics, seconds_between};
 use crate::options::Settings;
 
@@ -41,6 +43,10 @@ pub struct Shared {
     pub counted: Mutex<Counted>,
     /// The budgets in force.
     pub budgets: ArcSwap<BudgetSet>,
+    /// Who changes them.
+    pub management: Management,
+    /// Who changed them, and what was decided.
+    pub audit: Audit,
     /// Decisions as they are published.
     pub decisions: broadcast::Sender<Arc<Decision>>,
     /// Alert mails.
@@ -88,7 +94,7 @@ impl Shared {
         log_config: LogConfig,
         partitions: i32,
         counted: Counted,
-        budgets: Arc<BudgetSet>,
+        (management, audit): (Management, Audit),
         mail: Mail,
     ) -> Self {
         let started_at = TimeUs::from(chrono::Utc::now());
@@ -97,7 +103,9 @@ impl Shared {
             log_config,
             partitions,
             counted: Mutex::new(counted),
-            budgets: ArcSwap::new(budgets),
+            budgets: ArcSwap::new(management.current()),
+            management,
+            audit,
             decisions: broadcast::channel(DECISIONS_BUFFERED).0,
             mail,
             metrics: Metrics::new(),

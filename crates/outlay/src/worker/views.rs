@@ -80,6 +80,9 @@ pub fn query_input(shared: &Shared, sql: &str) -> Result<QueryInput> {
             input = input.with_table(name, schema, rows);
         }
     }
+    if sql.contains("audit") {
+        input.tables.push(shared.audit.view()?);
+    }
     Ok(input)
 }
 

@@ -8,11 +8,13 @@
 mod common;
 
 mod alerting;
+mod auditing;
 mod backfilling;
 mod counting;
 mod enforcing;
 mod forgetting;
 mod framing;
+mod managing;
 mod querying;
 mod rejecting;
 mod repricing;

@@ -1,7 +1,7 @@
 //! `outlay prices import`: another project's list as a price file, written only after its difference to the current one was shown.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,8 @@ use clap::Args;
 use price_book::{Imported, PriceBook, SkipReason, canonical_provider, diff, import_litellm, write_yaml};
 
 use super::{print_diff, read_book};
+use crate::commands::confirm::confirm;
+use crate::files::replace;
 
 /// The largest list that is read: forty times what LiteLLM's takes today.
 const BYTES_MAX: u64 = 64 << 20;
@@ -78,15 +80,8 @@ pub fn litellm(options: &LitellmOptions, out: &mut dyn Write, confirm: impl Fn(&
 
 /// Asks whoever sits at the terminal; without one the answer is no.
 pub fn on_terminal(path: &Path) -> Result<bool> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        eprintln!("no terminal to ask at; give --yes to write {}", path.display());
-        return Ok(false);
-    }
-    eprint!("Write {}? [y/N] ", path.display());
-    let mut answer = String::new();
-    stdin.read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let path = path.display();
+    confirm(&format!("Write {path}?"), &format!("give --yes to write {path}"))
 }
 
 fn fetch(from: &str) -> Result<String> {
@@ -130,18 +125,4 @@ fn left_out(imported: &Imported) -> String {
         (entries, prices) => format!("  {entries} entries and {prices} single prices: {reason}"),
     };
     counts.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// Writes a file whole or not at all: whoever reads it meanwhile sees the old one.
-fn replace(path: &Path, text: &str) -> Result<()> {
-    let mut name = path.file_name().with_context(|| format!("{} names no file", path.display()))?.to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let write = || {
-        let mut file = std::fs::File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
 }

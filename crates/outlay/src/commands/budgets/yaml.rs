@@ -1,0 +1,104 @@
+//! Budgets as a file for people: YAML, one line for each member that is not at its default.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+use usage_types::BudgetSet;
+
+/// The members that come first, in this order; others follow by name.
+const FIRST: [&str; 7] = ["id", "match", "per", "window", "limits", "overrides", "plans"];
+
+/// Words that some reader of YAML 1.1 or 1.2 takes for something else than a text.
+const OTHER_WORDS: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+
+/// A file that is read as this set.
+pub fn file(comment: &str, set: &BudgetSet) -> String {
+    let mut text: String = comment.lines().map(|line| format!("# {line}\n")).collect();
+    if set.budgets.is_empty() {
+        text.push_str("budgets: []\n");
+        return text;
+    }
+    text.push_str("budgets:\n");
+    for budget in set.budgets.values() {
+        let Ok(Value::Object(members)) = serde_json::to_value(&**budget) else { continue };
+        let defaults = defaults(&members);
+        let is_said = |name: &&String| members.get(*name) != defaults.get(*name);
+        let rank = |name: &str| FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len());
+        let mut names: Vec<&String> = members.keys().filter(is_said).collect();
+        names.sort_by_key(|name| rank(name));
+        for (at, name) in names.into_iter().enumerate() {
+            // Writing into a text cannot fail.
+            let _infallible = writeln!(text, "  {} {name}: {}", if at == 0 { "-" } else { " " }, flow(&members[name]));
+        }
+    }
+    text
+}
+
+/// What a budget of this window would say if it said only what it must.
+fn defaults(members: &Map<String, Value>) -> Map<String, Value> {
+    let least =
+        serde_json::json!({ "budgets": [{ "id": "a", "window": members.get("window"), "limit": { "tokens": 1 } }] });
+    let set = BudgetSet::from_canonical(&least.to_string()).unwrap_or_default();
+    let least = set.budgets.values().next().and_then(|budget| serde_json::to_value(&**budget).ok());
+    let Some(Value::Object(mut defaults)) = least else { return Map::new() };
+    // These must be said, whatever they are.
+    for name in ["id", "window", "limits"] {
+        defaults.remove(name);
+    }
+    defaults
+}
+
+/// In one line.
+fn flow(value: &Value) -> String {
+    match value {
+        Value::Object(members) if members.is_empty() => "{}".to_owned(),
+        Value::Object(members) => {
+            let member = |(name, value): (&String, &Value)| format!("{}: {}", plain(name), flow(value));
+            format!("{{ {} }}", members.iter().map(member).collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
+        Value::String(text) => plain(text),
+        other => other.to_string(),
+    }
+}
+
+/// A text without quotes where that is read as the same text.
+fn plain(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./@".contains(c);
+    let is_safe = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(is_plain);
+    let is_word = OTHER_WORDS.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if is_safe && !is_word { text.to_owned() } else { Value::from(text).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_is_not_at_its_default_and_is_read_as_the_same_set() {
+        let text = "budgets:
+  - id: users
+    match: { namespace: \"null\", model: \"a: {b}\" }
+    per: [team, user]
+    window: { every: hour, zone: Europe/Berlin }
+    limits: [{ requests: 5 }, { cost: \"2.5 USD\" }]
+    overrides: [{ limits: [{ tokens: 7 }], match: { user: \"~\" } }]
+    alerts: { at: [0.5], to: [a@b.c] }
+    mode: soft
+";
+        let set = BudgetSet::from_yaml(text).unwrap_or_else(|error| panic!("{error}"));
+        let written = file("made by a test\nof two lines", &set);
+        assert_eq!(BudgetSet::from_yaml(&written).unwrap_or_else(|error| panic!("{error}\n{written}")), set);
+        let least = BudgetSet::from_yaml("budgets: [{ id: a, window: { every: day }, limit: { tokens: 5 } }]").unwrap();
+        assert_eq!(
+            file("made by a test", &least),
+            "# made by a test\nbudgets:\n  - id: a\n    window: { every: day, zone: UTC }\n    limits: [{ tokens: 5 }]\n"
+        );
+        assert_eq!(file("", &BudgetSet::default()), "budgets: []\n");
+        for (text, quoted) in
+            [("007", true), ("1e3", true), ("No", true), ("null", true), ("a:b", true), ("gpt-5.1", false)]
+        {
+            assert_eq!(plain(text).starts_with('"'), quoted, "{text}");
+        }
+    }
+}
