@@ -25,6 +25,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 die() { echo "kafka.sh: $*" >&2; exit 1; }
 say() { echo "kafka.sh: $*" >&2; }
+# shellcheck source=scripts/maven.sh
+source "$here/maven.sh"
 
 need_java() {
   command -v "$java" >/dev/null || die "java not found: install a JRE of version 17 or newer (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
@@ -33,23 +35,15 @@ need_java() {
   [[ -z $major || $major -ge 17 ]] || die "java $major is too old for Kafka $version: install version 17 or newer"
 }
 
-# Jars go to a temporary folder that is renamed when complete, so that two first runs at once cannot mix.
-install_jars() {
-  [[ -f $cache/complete ]] && return
-  command -v mvn >/dev/null || die "mvn not found: install Maven once to fetch Kafka's jars (Debian: apt-get install maven)"
-  mkdir -p "${cache%/*}"
-  (
-    tmp=$(mktemp -d "$cache.XXXXXX")
-    trap 'rm -rf "$tmp"' EXIT
-    say "fetching Kafka $version into $cache (first run only)"
-    cp "$here/kafka/pom.xml" "$here"/kafka/log4j2-*.properties "$tmp/"
-    mvn -B -q -f "$tmp/pom.xml" "-Dkafka.version=$version" \
-      org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-      -DincludeScope=runtime "-DoutputDirectory=$tmp/libs" >&2 || die "Maven could not fetch Kafka $version; is Maven Central reachable?"
-    touch "$tmp/complete"
-    chmod 755 "$tmp"
-    mv -T "$tmp" "$cache" 2>/dev/null || [[ -f $cache/complete ]] || die "cannot write $cache; set KAFKA_CACHE"
-  )
+install_jars() { fetch_once "$cache" fetch_jars; }
+
+# fetch_jars FOLDER
+fetch_jars() {
+  say "fetching Kafka $version into $cache (first run only)"
+  cp "$here/kafka/pom.xml" "$here"/kafka/log4j2-*.properties "$1/"
+  mvn -B -q -f "$1/pom.xml" "-Dkafka.version=$version" \
+    org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    -DincludeScope=runtime "-DoutputDirectory=$1/libs" >&2 || die "Maven could not fetch Kafka $version; is Maven Central reachable?"
 }
 
 # java_run LEVEL HEAP [JVM OPTIONS] CLASS ARGS... replaces this shell.

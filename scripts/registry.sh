@@ -14,24 +14,19 @@ java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 
 die() { echo "registry.sh: $*" >&2; exit 1; }
 
-# It goes to a temporary folder that is renamed when complete, so that two first runs at once cannot mix.
-install() {
-  [[ -f $cache/complete ]] && return
-  command -v mvn >/dev/null || die "mvn not found: install Maven once to fetch Apicurio Registry (Debian: apt-get install maven)"
-  mkdir -p "${cache%/*}"
-  (
-    tmp=$(mktemp -d "$cache.XXXXXX")
-    trap 'rm -rf "$tmp"' EXIT
-    echo "registry.sh: fetching Apicurio Registry $version into $cache (first run only)" >&2
-    mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy "-DoutputDirectory=$tmp/fetched" \
-      "-Dartifact=io.apicurio:apicurio-registry-app:$version:tar.gz:all" >&2 \
-      || die "Maven could not fetch Apicurio Registry $version; is Maven Central reachable?"
-    tar -xzf "$tmp/fetched/"*.tar.gz -C "$tmp"
-    rm -r "$tmp/fetched"
-    touch "$tmp/complete"
-    chmod 755 "$tmp"
-    mv -T "$tmp" "$cache" 2>/dev/null || [[ -f $cache/complete ]] || die "cannot write $cache; set REGISTRY_CACHE"
-  )
+# shellcheck source=scripts/maven.sh
+source "$(dirname "${BASH_SOURCE[0]}")/maven.sh"
+
+install() { fetch_once "$cache" fetch_registry; }
+
+# fetch_registry FOLDER
+fetch_registry() {
+  echo "registry.sh: fetching Apicurio Registry $version into $cache (first run only)" >&2
+  mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy "-DoutputDirectory=$1/fetched" \
+    "-Dartifact=io.apicurio:apicurio-registry-app:$version:tar.gz:all" >&2 \
+    || die "Maven could not fetch Apicurio Registry $version; is Maven Central reachable?"
+  tar -xzf "$1/fetched/"*.tar.gz -C "$1"
+  rm -r "$1/fetched"
 }
 
 case ${1:-} in
