@@ -228,6 +228,15 @@ impl Server {
         Some(found["used"].as_str().unwrap().to_owned())
     }
 
+    /// All balances, in an order of their own: equal ones stand in any.
+    #[track_caller]
+    pub fn balances(&self) -> Vec<String> {
+        let rows = self.get_json("/v1/balances?limit=10000");
+        let mut rows: Vec<String> = rows.as_array().unwrap().iter().map(Value::to_string).collect();
+        rows.sort();
+        rows
+    }
+
     /// The value of a metric's first line with this beginning: a whole number, or seconds.
     #[track_caller]
     pub fn metric<T: std::str::FromStr<Err: std::fmt::Debug>>(&self, name: &str) -> T {
@@ -296,6 +305,14 @@ pub fn verify(data: &Path) -> (bool, String) {
     let output = run("verify", &["--data", data.to_str().unwrap()]);
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Stops a server, and has every offset of its data folder accounted for.
+#[track_caller]
+pub fn assert_sound(server: Server, data: &Path) {
+    assert!(server.stop().success());
+    let (passed, said) = verify(data);
+    assert!(passed, "{said}");
 }
 
 fn append(data: &Path, name: &str) -> File {

@@ -16,7 +16,7 @@ use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
-use crate::common::server::{command, run, verify};
+use crate::common::server::{assert_sound, command, run};
 use crate::common::{Server, wait_until_eq};
 
 /// The horizon of the servers here, so that they take what is two days old also as it is sent.
@@ -155,21 +155,6 @@ fn counted(server: &Server) -> Vec<Value> {
     server.sql(&format!("select {columns} from usage order by id"))
 }
 
-/// In an order of their own: equal balances stand in any.
-fn balances(server: &Server) -> Vec<String> {
-    let rows = server.get_json("/v1/balances?limit=10000");
-    let mut rows: Vec<String> = rows.as_array().unwrap().iter().map(Value::to_string).collect();
-    rows.sort();
-    rows
-}
-
-#[track_caller]
-fn assert_sound(server: Server, data: &Path) {
-    assert!(server.stop().success());
-    let (passed, said) = verify(data);
-    assert!(passed, "{said}");
-}
-
 /// The data files of a Delta table.
 fn data_files(table: &Path) -> Vec<String> {
     let dates = std::fs::read_dir(table).unwrap().map(|entry| entry.unwrap().path());
@@ -209,9 +194,9 @@ fn files_of_every_kind_interrupted_and_given_again_count_as_the_same_events_sent
     expect(&backfill(&server, &files), 0, "600 rows read of 3 files: 600 published to 127.0.0.1");
     wait_until_eq("the whole run", &[600, 100, 0, 0], || status(&server));
     assert_eq!(counted(&server), counted(&live));
-    assert!(balances(&live).len() > 5);
+    assert!(live.balances().len() > 5);
     // Both are asked at about the same time: a window that turns in between is looked at again.
-    wait_until_eq("the same balances", &true, || balances(&server) == balances(&live));
+    wait_until_eq("the same balances", &true, || server.balances() == live.balances());
     let kinds = server.sql("select kind, count(*) as n from usage group by kind");
     assert_eq!(kinds, [json!({"kind": "backfill", "n": 600})]);
 
@@ -221,7 +206,7 @@ fn files_of_every_kind_interrupted_and_given_again_count_as_the_same_events_sent
     let http = ["--http", "--url", &server.url, "--key", &server.key];
     expect(&run("backfill", &[&http, &files[..]].concat()), 0, "600 published to http://");
     wait_until_eq("nothing new", &[0, 600, 0, 0], || status(&server));
-    wait_until_eq("the same balances after a restart", &true, || balances(&server) == balances(&live));
+    wait_until_eq("the same balances after a restart", &true, || server.balances() == live.balances());
     assert_sound(server, &path("data"));
 }
 

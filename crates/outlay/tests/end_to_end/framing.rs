@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::common::events::{event, event_with};
 use crate::common::registry::{self, Registry};
-use crate::common::server::verify;
+use crate::common::server::assert_sound;
 use crate::common::{Server, free_port, kafka, wait_for, wait_until_eq};
 
 const FORMATS: [&str; 3] = ["avro", "protobuf", "json"];
@@ -100,9 +100,7 @@ fn with_a_registry_each_record_is_read_by_the_schema_of_its_id() {
     // Each id was asked for once; the last one can be none of a registry.
     assert_eq!(server.metric::<u64>("outlay_schema_fetches_total{kind=\"found\"}"), 3);
     assert_eq!(server.metric::<u64>("outlay_schema_fetches_total{kind=\"unknown\"}"), 2);
-    assert!(server.stop().success());
-    let (sound, said) = verify(&dir.path().join("data"));
-    assert!(sound, "{said}");
+    assert_sound(server, &dir.path().join("data"));
 }
 
 #[test]
@@ -159,7 +157,5 @@ fn while_the_registry_is_away_its_partitions_wait_and_nothing_is_lost() {
     let rows = server.sql("select id from usage where namespace = 'lab' order by \"offset\"");
     assert_eq!(rows, ["framed", "framed-2", "behind", "later"].map(|id| json!({"id": id})));
     assert_eq!(server.get_json("/v1/status")["totals"]["rejected"], 0);
-    assert!(server.stop().success());
-    let (sound, said) = verify(&data);
-    assert!(sound, "{said}");
+    assert_sound(server, &data);
 }

@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::common::events::{event, event_with};
+use crate::common::server::assert_sound;
 use crate::common::{Server, kafka, repository, wait_until_eq};
 
 struct Case {
@@ -90,9 +91,7 @@ fn every_bad_record_becomes_a_dead_letter_with_its_reason_and_costs_no_neighbour
     let recent = server.get_json("/v1/status")["rejections"].clone();
     assert!(recent.as_array().unwrap().len() >= 10 && recent[0]["code"].is_string(), "{recent}");
     assert_eq!(server.metric::<u64>("outlay_events_rejected_total{kind=\"too_large\"}"), 1);
-    assert!(server.stop().success());
-    let (sound, said) = crate::common::server::verify(&dir.path().join("data"));
-    assert!(sound, "{said}");
+    assert_sound(server, &dir.path().join("data"));
 }
 
 #[test]

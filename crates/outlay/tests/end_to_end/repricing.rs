@@ -1,13 +1,13 @@
 //! `outlay reprice` through the real binary: what a changed price book makes of the past equals what it would have made of it at the time.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use crate::common::events::zone_without_midnight;
-use crate::common::server::{run, verify};
+use crate::common::server::{assert_sound, run};
 use crate::common::{Server, kafka, pico, wait_until_eq};
 
 const OLD: &str = r#"
@@ -159,20 +159,6 @@ fn adjustments(server: &Server) -> u64 {
     server.sql("select count(*) as n from usage where kind = 'adjustment'")[0]["n"].as_u64().unwrap()
 }
 
-fn balances(server: &Server) -> Vec<String> {
-    let rows = server.get_json("/v1/balances?limit=10000");
-    let mut rows: Vec<String> = rows.as_array().unwrap().iter().map(Value::to_string).collect();
-    rows.sort();
-    rows
-}
-
-#[track_caller]
-fn assert_sound(server: Server, data: &Path) {
-    assert!(server.stop().success());
-    let (passed, said) = verify(data);
-    assert!(passed, "{said}");
-}
-
 #[test]
 fn a_repriced_lake_equals_one_that_was_priced_so_from_the_beginning() {
     let setup = Setup::new();
@@ -222,7 +208,7 @@ fn a_repriced_lake_equals_one_that_was_priced_so_from_the_beginning() {
     assert!(published > 20 && published < all, "{said}");
     wait_until_eq("the new costs", &Vec::new(), || others(&server, &wanted));
     wait_until_eq("a block by the new ones", &(Some(json!("blocked")), 403), || blocked(&server));
-    wait_until_eq("the same balances", &true, || balances(&server) == balances(&fresh));
+    wait_until_eq("the same balances", &true, || server.balances() == fresh.balances());
     let runs = server.sql("select distinct corrects as run, source, kind from usage where kind = 'adjustment'");
     assert_eq!(runs, [json!({"run": "reprice-2026-11-cut", "source": "outlay/reprice", "kind": "adjustment"})]);
 
@@ -233,7 +219,7 @@ fn a_repriced_lake_equals_one_that_was_priced_so_from_the_beginning() {
     assert_eq!(adjustments(&server), published);
     assert!(server.stop().success());
     let server = setup.start("data", "new.yaml");
-    wait_until_eq("the same after a restart", &true, || balances(&server) == balances(&fresh));
+    wait_until_eq("the same after a restart", &true, || server.balances() == fresh.balances());
     assert_eq!(others(&server, &wanted), Vec::<Value>::new());
     assert_sound(server, &setup.path("data"));
 }
