@@ -55,17 +55,8 @@ impl FoundRow {
         let tags: BTreeMap<String, String> = row.tags.map_or(Ok(BTreeMap::new()), serde_json::from_str)?;
         let event = UsageEvent {
             id: Some(row.id.to_owned().into()),
-            source: row.source.to_owned().into(),
-            time: row.time,
-            dimensions: row.dimensions.clone().into_owned(),
-            tokens: row.tokens,
-            requests: row.requests,
-            tool_calls: row.tool_calls,
-            images: row.images,
-            compute: row.compute,
-            cost: None,
             tags: tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            role: usage_types::Role::Usage,
+            ..row.usage().into_owned()
         };
         Ok(Self {
             event,

@@ -14,7 +14,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::mpsc;
 use tracing::debug;
 use usage_types::{
-    ComputeNs, Cost, CostOrigin, Currency, Dimension, Dimensions, EventPosition, Pico, TimeUs, TokenClass, Tokens,
+    ComputeNs, Cost, CostOrigin, Currency, Dimension, Dimensions, EventPosition, Pico, Role, TimeUs, TokenClass,
+    Tokens, UsageEvent,
 };
 
 use crate::LakeError;
@@ -216,6 +217,27 @@ pub struct StoredRow<'a> {
     pub clamped: bool,
     /// Its own time, where that was replaced.
     pub sent_time: Option<TimeUs>,
+}
+
+impl<'a> StoredRow<'a> {
+    /// What it counts, as the event that it would be: without an id, a cost, labels or a role.
+    #[must_use]
+    pub fn usage(&self) -> UsageEvent<'a> {
+        UsageEvent {
+            id: None,
+            source: self.source.into(),
+            time: self.time,
+            dimensions: self.dimensions.clone(),
+            tokens: self.tokens,
+            requests: self.requests,
+            tool_calls: self.tool_calls,
+            images: self.images,
+            compute: self.compute,
+            cost: None,
+            tags: BTreeMap::new(),
+            role: Role::Usage,
+        }
+    }
 }
 
 /// The text of a row of a column that may be absent.

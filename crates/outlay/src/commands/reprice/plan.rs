@@ -105,24 +105,6 @@ pub struct Totals {
     pub unpriced: BTreeMap<Model, i64>,
 }
 
-/// The part of a row that has a price.
-fn event<'a>(row: &StoredRow<'a>) -> UsageEvent<'a> {
-    UsageEvent {
-        id: None,
-        source: row.source.into(),
-        time: row.time,
-        dimensions: row.dimensions.clone(),
-        tokens: row.tokens,
-        requests: row.requests,
-        tool_calls: row.tool_calls,
-        images: row.images,
-        compute: row.compute,
-        cost: None,
-        tags: BTreeMap::new(),
-        role: Role::Usage,
-    }
-}
-
 impl Window {
     /// Reads one date.
     pub async fn day(&self, files: &LakeFiles, date: &str, pricer: &mut Pricer, totals: &mut Totals) -> Result<Day> {
@@ -163,7 +145,7 @@ impl Window {
         }
         totals.rows += 1;
         let sign = if row.kind == RowKind::Reversal { -1 } else { 1 };
-        let new = pricer.price(&event(row), row.time);
+        let new = pricer.price(&row.usage(), row.time);
         let is_usage = row.tokens.total() > 0 || row.dimensions.get(Dimension::Model).is_some();
         let slot = day.slot(row);
         if let Some(old) = row.cost {
