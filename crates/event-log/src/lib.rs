@@ -19,6 +19,7 @@ mod compacted;
 mod config;
 mod error;
 mod partitioner;
+mod polled;
 mod publisher;
 mod reader;
 pub mod topics;

@@ -21,10 +21,11 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext};
 use tokio::sync::oneshot;
 
 use crate::config::{LogConfig, log_error, log_line};
+use crate::polled::PolledProducer;
 use crate::{LogError, Position};
 
 /// How often a full queue is tried again.
@@ -57,7 +58,7 @@ const FIXED: &[(&str, &str)] = &[
 ///
 /// Dropping it gives up on what is still queued: flush first.
 pub struct Publisher {
-    producer: ThreadedProducer<DeliveryReports>,
+    producer: PolledProducer<DeliveryReports>,
     /// Counts the records published since the last flush.
     current: Mutex<Arc<Epoch>>,
     /// Epochs that a flush has begun to wait for. Its lock makes one flush wait for another.
@@ -70,9 +71,7 @@ impl Publisher {
     /// # Errors
     /// [`LogError::Config`].
     pub fn open(config: &LogConfig) -> Result<Self, LogError> {
-        let producer = config
-            .client(DEFAULTS, FIXED)
-            .create_with_context(DeliveryReports::default())
+        let producer = PolledProducer::open(&config.client(DEFAULTS, FIXED), DeliveryReports::default())
             .map_err(|error| LogError::from_client(&config.brokers, &error))?;
         Ok(Self { producer, current: Mutex::default(), closed: Mutex::default() })
     }

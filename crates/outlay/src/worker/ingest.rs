@@ -260,11 +260,11 @@ impl Counting<'_> {
     ) -> Result<()> {
         let Self { shared, intake, schemas } = self;
         let decoded: Vec<Decoded<'_>> = records.iter().map(|record| record.decode(intake, *schemas)).collect();
-        for record in &decoded {
-            reached.insert(record.position.partition, record.position.append_time);
-            if let Err(refused) = &record.outcome {
-                shared.metrics.count_rejected(refused.row.rejection.code);
-            }
+        for run in decoded.chunk_by(|one, other| one.position.partition == other.position.partition) {
+            reached.extend(run.last().map(|last| (last.position.partition, last.position.append_time)));
+        }
+        for refused in decoded.iter().filter_map(|record| record.outcome.as_ref().err()) {
+            shared.metrics.count_rejected(refused.row.rejection.code);
         }
         let applied = if restate::is_needed(&decoded) {
             let Some(known) = restater.look_up(shared, &decoded)? else { return Ok(()) };
