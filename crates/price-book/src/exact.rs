@@ -49,6 +49,18 @@ impl Factor {
         (product % scale == 0).then_some(Pico(product / scale))
     }
 
+    /// The number above the line: the factor is `numerator / denominator`.
+    #[must_use]
+    pub const fn numerator(self) -> u64 {
+        self.numerator
+    }
+
+    /// The number below the line: a power of ten.
+    #[must_use]
+    pub const fn denominator(self) -> u64 {
+        self.scale
+    }
+
     pub(crate) const fn is_zero(self) -> bool {
         self.numerator == 0
     }
