@@ -181,7 +181,12 @@ pub struct QueryOutput {
     pub content_type: String,
     /// The rows.
     pub body: QueryBody,
+    /// What whoever reads them must know of what is not in them: the header [`WARNING_HEADER`].
+    pub warning: Option<String>,
 }
+
+/// The header that tells of something that an answer lacks.
+pub const WARNING_HEADER: &str = "outlay-warning";
 
 /// The rows of an answer, whole or in pieces.
 pub enum QueryBody {

@@ -31,7 +31,9 @@ pub use budgets::{
 };
 pub use check::{CheckAnswer, CheckConfig, CheckQuestion, CheckReason, Enforcement, FailPolicy, Reservation};
 pub use config::HttpConfig;
-pub use engine::{Ack, Engine, IntakeRecord, OutputFormat, PublishError, QueryBody, QueryOutput, SqlRequest};
+pub use engine::{
+    Ack, Engine, IntakeRecord, OutputFormat, PublishError, QueryBody, QueryOutput, SqlRequest, WARNING_HEADER,
+};
 pub use error::HttpError;
 pub use http_listen::Secret;
 pub use problem::ApiProblem;

@@ -94,9 +94,17 @@ impl Server {
 
     /// `GET` of a path with parameters; the body.
     pub fn get(&self, path: &str, params: &[(&str, &str)]) -> Result<Vec<u8>> {
+        self.get_with_warning(path, params).map(|(body, _)| body)
+    }
+
+    /// The same with what the server says is not in the body.
+    pub fn get_with_warning(&self, path: &str, params: &[(&str, &str)]) -> Result<(Vec<u8>, Option<String>)> {
         let mut url = reqwest::Url::parse(&format!("{}{path}", self.url)).context("--url is no URL")?;
         url.query_pairs_mut().extend_pairs(params);
-        self.send(self.client.get(url))
+        let answer = self.ask(self.client.get(url))?;
+        let warning = answer.headers().get(http_api::WARNING_HEADER);
+        let warning = warning.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((body(answer)?, warning))
     }
 
     /// `POST` of a JSON body; the answer's body.
@@ -153,14 +161,18 @@ impl Server {
     }
 
     fn send(&self, request: RequestBuilder) -> Result<Vec<u8>> {
-        let answer = self.ask(request)?;
-        let status = answer.status();
-        let body = answer.bytes()?.to_vec();
-        if status.is_success() {
-            return Ok(body);
-        }
-        bail!("{}", problem(status, &body))
+        body(self.ask(request)?)
     }
+}
+
+/// The body of an answer that is none of a problem.
+fn body(answer: Response) -> Result<Vec<u8>> {
+    let status = answer.status();
+    let body = answer.bytes()?.to_vec();
+    if status.is_success() {
+        return Ok(body);
+    }
+    bail!("{}", problem(status, &body))
 }
 
 /// What a server says against a request.

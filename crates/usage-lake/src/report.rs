@@ -43,6 +43,7 @@ reports! {
     "unpriced" true [] [Provider, Model];
     "cache" true [] [Model];
     "rejected" false [] [];
+    "focus" true [Team, Repository] [Namespace, Provider, Model, ServiceTier];
 }
 
 /// What a caller may choose, as text.
@@ -54,6 +55,19 @@ pub struct ReportRequest {
     pub zone: String,
     /// Dimensions separated by commas; the report's own where `None`, no grouping where empty.
     pub group_by: Option<String>,
+    /// What a report of prices has to tell apart.
+    pub edges: ReportEdges,
+}
+
+/// Where prices change: rows on two sides of one of these are never summed up by a report that asks for it (`focus`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReportEdges {
+    /// Times, ascending.
+    pub times: Vec<TimeUs>,
+    /// Lengths of prompts, in input tokens of all classes, ascending: another price begins above each.
+    pub input_tokens: Vec<u64>,
+    /// Dimensions to group by besides.
+    pub dimensions: DimensionSet,
 }
 
 impl Report {
@@ -87,13 +101,11 @@ impl Report {
         header.map(|line| line.trim_start_matches("--").trim_start()).collect::<Vec<_>>().join("\n")
     }
 
-    /// The SQL for these parameters.
+    /// The dimensions that its rows are grouped by, those that they always have left out.
     ///
     /// # Errors
-    /// A parameter is wrong; the message says what to write.
-    pub fn render(&self, request: &ReportRequest) -> Result<String, LakeError> {
-        let zone = parse_zone(&request.zone)?;
-        let (from, to) = period(&request.period, zone)?;
+    /// One is no dimension, or the report has none.
+    pub fn dimensions(&self, request: &ReportRequest) -> Result<DimensionSet, LakeError> {
         let dimensions = match &request.group_by {
             None => DimensionSet::of(self.group_by),
             Some(text) => parse_dimensions(text)?,
@@ -101,15 +113,51 @@ impl Report {
         if !self.can_group && !dimensions.is_empty() {
             return Err(wrong("group_by", format!("the report `{}` has no dimensions to group by", self.name)));
         }
-        let chosen = dimensions.iter().filter(|dimension| !self.always_by.contains(dimension));
-        let list: String = chosen.map(|dimension| format!("\"{dimension}\", ")).collect();
+        Ok(dimensions.iter().filter(|dimension| !self.always_by.contains(dimension)).collect())
+    }
+
+    /// The SQL for these parameters.
+    ///
+    /// # Errors
+    /// A parameter is wrong; the message says what to write.
+    pub fn render(&self, request: &ReportRequest) -> Result<String, LakeError> {
+        let zone = parse_zone(&request.zone)?;
+        let (from, to) = period(&request.period, zone)?;
+        let also = request.edges.dimensions.iter().filter(|dimension| !self.always_by.contains(dimension));
+        let dimensions: DimensionSet = self.dimensions(request)?.iter().chain(also).collect();
+        let list: String = dimensions.iter().map(|dimension| format!("\"{dimension}\", ")).collect();
         let body = self.sql.lines().skip_while(|line| line.starts_with("--")).collect::<Vec<_>>().join("\n");
         Ok(body
             .replace("{{dimensions,}}", &list)
+            .replace("{{price_span}}", &request.edges.span(from, to, zone))
+            .replace("{{prompt_band}}", &request.edges.band())
             .replace("{{from}}", &instant(from))
             .replace("{{to}}", &instant(to))
             .replace("{{zone}}", &format!("'{}'", zone.name())))
     }
+}
+
+impl ReportEdges {
+    /// Counts the changes of prices before a row. Those at the begin of a day do not matter: days are told apart anyway.
+    fn span(&self, from: TimeUs, to: TimeUs, zone: Tz) -> String {
+        let within = |time: TimeUs| from < time && time < to;
+        let begins_day = |time: TimeUs| midnight(time.to_utc().with_timezone(&zone).date_naive(), zone) == time;
+        let times = self.times.iter().filter(|time| within(**time) && !begins_day(**time));
+        place("time >=", &times.map(|time| instant(*time)).collect::<Vec<_>>())
+    }
+
+    fn band(&self) -> String {
+        place("prompt_tokens >", &self.input_tokens.iter().map(u64::to_string).collect::<Vec<_>>())
+    }
+}
+
+/// How many of the ascending edges a row is behind, in SQL.
+fn place(is_behind: &str, edges: &[String]) -> String {
+    if edges.is_empty() {
+        return "0".to_owned();
+    }
+    let arms = edges.iter().enumerate().rev().map(|(at, edge)| format!("WHEN {is_behind} {edge} THEN {} ", at + 1));
+    format!("CASE {}ELSE 0 END", arms.collect::<String>())
 }
 
 fn wrong(parameter: &'static str, reason: impl Into<String>) -> LakeError {
@@ -120,7 +168,11 @@ fn instant(time: TimeUs) -> String {
     format!("arrow_cast('{time}', 'Timestamp(Microsecond, Some(\"UTC\"))')")
 }
 
-fn parse_zone(text: &str) -> Result<Tz, LakeError> {
+/// The time zone of this IANA name; UTC where it is empty.
+///
+/// # Errors
+/// There is none.
+pub fn parse_zone(text: &str) -> Result<Tz, LakeError> {
     match text {
         "" => Ok(Tz::UTC),
         _ => text.parse().map_err(|_| wrong("zone", format!("`{text}` is no IANA time zone like Europe/Berlin"))),
@@ -154,7 +206,8 @@ fn period(text: &str, zone: Tz) -> Result<(TimeUs, TimeUs), LakeError> {
 }
 
 /// When a local day begins. Where clocks go forward at midnight it begins at the first time that there is.
-fn midnight(date: NaiveDate, zone: Tz) -> TimeUs {
+#[must_use]
+pub fn midnight(date: NaiveDate, zone: Tz) -> TimeUs {
     let mut local = date.and_time(NaiveTime::MIN);
     for _ in 0..48 {
         match zone.from_local_datetime(&local) {
@@ -218,6 +271,35 @@ mod tests {
         assert!(Report::find("nope").unwrap_err().to_string().contains("chargeback, showback"));
         let request = ReportRequest { period: "2026-11".into(), group_by: Some("team".into()), ..Default::default() };
         assert!(Report::find("rejected").unwrap().render(&request).is_err());
+    }
+
+    #[test]
+    fn only_changes_of_prices_within_a_day_of_the_period_tell_its_rows_apart() {
+        let focus = Report::find("focus").unwrap();
+        let times = ["2026-10-31T12:00:00Z", "2026-11-20T00:00:00Z", "2026-11-20T15:00:00Z", "2026-12-01T00:00:00Z"];
+        let times = times.map(|time| TimeUs::parse_rfc3339(time).unwrap()).to_vec();
+        let edges = ReportEdges {
+            times,
+            input_tokens: vec![1000, 2000],
+            dimensions: DimensionSet::of(&[Dimension::User, Dimension::Model]),
+        };
+        let sql = |zone: &str| {
+            let period = "2026-11".to_owned();
+            focus
+                .render(&ReportRequest { period, zone: zone.into(), edges: edges.clone(), ..Default::default() })
+                .unwrap()
+        };
+        let utc = sql("UTC");
+        let three = instant(TimeUs::parse_rfc3339("2026-11-20T15:00:00Z").unwrap());
+        assert!(utc.contains(&format!("CASE WHEN time >= {three} THEN 1 ELSE 0 END AS price_span")), "{utc}");
+        assert!(
+            utc.contains("CASE WHEN prompt_tokens > 2000 THEN 2 WHEN prompt_tokens > 1000 THEN 1 ELSE 0 END"),
+            "{utc}"
+        );
+        assert!(utc.contains("\"team\", \"repository\", \"user\", "), "{utc}");
+        // Three in the afternoon is midnight there, and midnight nine in the morning.
+        let tokyo = sql("Asia/Tokyo");
+        assert!(!tokyo.contains(&three) && tokyo.contains("2026-11-20T00:00:00Z"), "{tokyo}");
     }
 
     #[test]

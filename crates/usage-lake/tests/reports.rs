@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 
 use support::{mixed_unit, open, unit};
-use usage_lake::{Format, QueryConfig, QueryInput, QueryPool, Report, ReportRequest, Tail};
-use usage_types::{Dimension, Pico};
+use usage_lake::{Format, QueryConfig, QueryInput, QueryPool, Report, ReportEdges, ReportRequest, Tail};
+use usage_types::{Dimension, DimensionSet, Pico, TimeUs};
 
 fn pool() -> QueryPool {
     QueryPool::new(QueryConfig {
@@ -31,7 +31,12 @@ async fn run(pool: &QueryPool, input: &QueryInput, name: &str, request: &ReportR
 }
 
 fn request(period: &str, zone: &str, group_by: &str) -> ReportRequest {
-    ReportRequest { period: period.into(), zone: zone.into(), group_by: Some(group_by.into()) }
+    ReportRequest {
+        period: period.into(),
+        zone: zone.into(),
+        group_by: Some(group_by.into()),
+        ..ReportRequest::default()
+    }
 }
 
 fn money(rows: &[serde_json::Value]) -> i128 {
@@ -70,6 +75,34 @@ async fn chargeback_adds_up_to_the_last_pico_however_it_is_grouped() {
     }
     let none = run(&pool, &input, "chargeback", &request("2026-10", "", "namespace")).await;
     assert_eq!(none.len(), 0);
+}
+
+#[tokio::test]
+async fn the_sums_that_charges_are_made_of_add_up_to_the_chargeback_and_keep_prices_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, pool) = (input(folder.path()).await, pool());
+    let chargeback = run(&pool, &input, "chargeback", &request("2026-11", "", "")).await;
+    let plain = run(&pool, &input, "focus", &request("2026-11", "", "")).await;
+    let time = |text: &str| TimeUs::parse_rfc3339(text).unwrap();
+    let edges = ReportEdges {
+        // The first begins a day, which is told apart anyway.
+        times: vec![time("2026-11-21T00:00:00Z"), time("2026-11-21T00:00:00.2Z")],
+        input_tokens: vec![1000, 1400],
+        dimensions: DimensionSet::of(&[Dimension::User]),
+    };
+    let apart = run(&pool, &input, "focus", &ReportRequest { edges, ..request("2026-11", "", "") }).await;
+    for rows in [&plain, &apart] {
+        assert_eq!(money(rows), money(&chargeback));
+        assert_eq!(sum(rows, "events"), 350);
+        assert_eq!(sum(rows, "total_tokens"), sum(&chargeback, "total_tokens"));
+    }
+    let values = |rows: &[serde_json::Value], column: &str| -> std::collections::BTreeSet<String> {
+        rows.iter().map(|row| row[column].to_string()).collect()
+    };
+    assert_eq!((values(&plain, "price_span").len(), values(&plain, "prompt_band").len()), (1, 1));
+    assert!(values(&apart, "price_span").len() == 2 && values(&apart, "prompt_band").len() == 2, "{apart:?}");
+    assert!(values(&apart, "user").len() > 1 && plain[0].get("user").is_none());
+    assert_eq!(values(&apart, "is_correction").into_iter().collect::<Vec<_>>(), ["false"]);
 }
 
 #[tokio::test]

@@ -409,11 +409,14 @@ fn report() -> Value {
     json!({
         "operationId": "report",
         "summary": "A report",
-        "description": "Which parameters a report takes is in the list of reports; the common ones are here.",
+        "description": "Which parameters a report takes is in the list of reports. The header `Outlay-Warning` tells of what is not in the answer.",
         "parameters": [
             text_parameter("name", "path", "The report, like `chargeback`."),
             text_parameter("period", "query", "The month, as `YYYY-MM`."),
             text_parameter("group_by", "query", "Dimensions, separated by commas."),
+            text_parameter("zone", "query", "The IANA time zone of the period; UTC where it is left out."),
+            text_parameter("version", "query", "Of `focus`: `1.2`, which is the default, or `1.0`."),
+            text_parameter("billing_account", "query", "Of `focus`: identifier and name of the organisation that pays."),
             parameter("format", "query", "Else the `Accept` header decides.", &format),
         ],
         "responses": { "200": rows_answer(&OutputFormat::ALL) },

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::format::choose;
 use super::{expect_json, json, parameters, read_body, refuse_rest};
 use crate::router::AppState;
-use crate::{ApiProblem, OutputFormat, QueryBody, QueryOutput, SqlRequest};
+use crate::{ApiProblem, OutputFormat, QueryBody, QueryOutput, SqlRequest, WARNING_HEADER};
 
 /// The largest body of a query, in bytes.
 const SQL_BYTES_MAX: usize = 256 * 1024;
@@ -77,6 +77,9 @@ fn rows(output: QueryOutput, report: Option<(&str, OutputFormat)>) -> Response {
     let headers = response.headers_mut();
     let octets = HeaderValue::from_static("application/octet-stream");
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&output.content_type).unwrap_or(octets));
+    if let Some(Ok(warning)) = output.warning.map(|text| HeaderValue::from_str(&text)) {
+        headers.insert(HeaderName::from_static(WARNING_HEADER), warning);
+    }
     // The same URL answers in several formats.
     headers.insert(header::VARY, HeaderValue::from_static("accept"));
     if let Some((name, format)) = report.filter(|(_, format)| *format != OutputFormat::Json) {

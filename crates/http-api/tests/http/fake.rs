@@ -255,7 +255,7 @@ impl Engine for FakeEngine {
             "big" => {
                 let pieces = std::iter::repeat_with(|| Ok(Bytes::from(vec![b'x'; 64 * 1024]))).take(4096);
                 let body = QueryBody::Stream(Box::pin(tokio_stream::iter(pieces)));
-                Ok(QueryOutput { content_type: request.format.content_type().into(), body })
+                Ok(QueryOutput { content_type: request.format.content_type().into(), body, warning: None })
             }
             "wrong" => Err(ApiProblem::new(400, "sql_error", "there is no column `x`").with("line", 1)),
             _ => {
@@ -266,6 +266,7 @@ impl Engine for FakeEngine {
                 Ok(QueryOutput {
                     content_type: request.format.content_type().into(),
                     body: QueryBody::Bytes(Bytes::from_static(body.as_bytes())),
+                    warning: None,
                 })
             }
         }
@@ -291,7 +292,8 @@ impl Engine for FakeEngine {
             OutputFormat::Json => serde_json::to_string(&rows).unwrap(),
             _ => "namespace,cost\nsupport,0.000000000001\n".to_owned(),
         };
-        Ok(QueryOutput { content_type: format.content_type().into(), body: QueryBody::Bytes(body.into()) })
+        let warning = (format == OutputFormat::Csv).then(|| "2 events are not in this file".to_owned());
+        Ok(QueryOutput { content_type: format.content_type().into(), body: QueryBody::Bytes(body.into()), warning })
     }
 
     fn report_list(&self) -> Vec<ReportInfo> {

@@ -62,6 +62,7 @@ async fn a_report_gets_its_parameters_and_a_file_a_name() {
     let answer = get(server.addr, path).await;
     assert_eq!(answer.header("content-type"), "text/csv; charset=utf-8");
     assert_eq!(answer.header("content-disposition"), "attachment; filename=\"chargeback.csv\"");
+    assert_eq!(answer.header("outlay-warning"), "2 events are not in this file");
     let params = server.engine.report_params.lock()[0].clone();
     let params: Vec<(&str, &str)> = params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(params, [("group_by", "namespace,team"), ("period", "2026-11")]);

@@ -62,6 +62,12 @@ pub struct ReportOptions {
     /// Time zone of the period
     #[arg(long)]
     zone: Option<String>,
+    /// Of `focus`: the version of FOCUS, 1.0 or 1.2 [default: 1.2]
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
+    /// Of `focus`: identifier and name of the organisation that pays
+    #[arg(long, value_name = "NAME")]
+    billing_account: Option<String>,
     /// How to print the answer
     #[arg(long, short, value_enum, default_value = "table")]
     format: Format,
@@ -84,11 +90,21 @@ pub fn report(options: ReportOptions) -> Result<ExitCode> {
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
         bail!("`{name}` is no report; `outlay report` lists them");
     }
-    let given = [("period", options.period), ("group_by", options.group_by), ("zone", options.zone)];
+    let given = [
+        ("period", options.period),
+        ("group_by", options.group_by),
+        ("zone", options.zone),
+        ("version", options.version),
+        ("billing_account", options.billing_account),
+    ];
     let mut params: Vec<(&str, &str)> =
         given.iter().filter_map(|(name, value)| value.as_deref().map(|value| (*name, value))).collect();
     params.push(("format", options.format.asked()));
-    print(&server.get(&format!("/v1/reports/{name}"), &params)?, options.format)
+    let (body, warning) = server.get_with_warning(&format!("/v1/reports/{name}"), &params)?;
+    if let Some(warning) = warning {
+        eprintln!("warning: {warning}");
+    }
+    print(&body, options.format)
 }
 
 fn list(body: &[u8]) -> Result<ExitCode> {

@@ -252,7 +252,7 @@ impl Counted {
     }
 
     /// The price book.
-    pub fn book(&self) -> &price_book::PriceBook {
+    pub fn book(&self) -> &std::sync::Arc<price_book::PriceBook> {
         self.pricer.book()
     }
 

@@ -8,20 +8,21 @@ use async_trait::async_trait;
 use budget_core::{BalanceFilter, BalanceView, Kind, KindFilter, StandingState};
 use bytes::Bytes;
 use event_log::{LogError, Publisher, topics};
+use focus_report::FocusError;
 use http_api::{
     Ack, ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, Changed, CheckAnswer, CheckQuestion,
     Enforcement, Engine, HealthRow, IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState,
-    OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo, ReportParameter, Reservation,
-    SqlRequest, StatusView, Tagged, Totals, UnpricedRow,
+    OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo, Reservation, SqlRequest, StatusView,
+    Tagged, Totals, UnpricedRow,
 };
 use otlp_server::Entrance;
 use tokio::sync::broadcast;
-use usage_lake::{LakeError, QueryPool, Report, ReportRequest};
+use usage_lake::{LakeError, QueryInput, QueryPool, Report};
 use usage_types::{Decision, DecisionState, Fill, Measure, Mode, TimeUs, TokenClass};
 
 use super::shared::Shared;
 use super::views::query_input;
-use super::{checks, manage};
+use super::{checks, focus, manage, reports};
 use crate::options::LogChoice;
 
 /// How many balances of budgets the page shows.
@@ -30,12 +31,6 @@ const STATUS_BALANCES: usize = 200;
 const BALANCES_RANKED: usize = 20_000;
 /// Balances taken while the lock is held once.
 const PAGE_ROWS: usize = 500;
-/// What a report takes: name, description, whether it is required.
-const REPORT_PARAMETERS: [(&str, &str, bool); 3] = [
-    ("period", "YYYY, YYYY-MM or YYYY-MM-DD", true),
-    ("group_by", "dimensions, separated by commas", false),
-    ("zone", "IANA time zone of the period; UTC where it is left out", false),
-];
 /// How many alerts the page shows.
 const STATUS_ALERTS: usize = 100;
 /// How many mails the page shows.
@@ -63,25 +58,36 @@ impl Outlay {
         let _first = self.otlp.set(Arc::downgrade(&entrance));
     }
 
+    /// What a query reads.
+    async fn input(&self, sql: &str) -> Result<QueryInput, ApiProblem> {
+        let (shared, text) = (Arc::clone(&self.shared), sql.to_owned());
+        blocking(move || query_input(&shared, &text)).await
+    }
+
     async fn query(&self, sql: String, format: OutputFormat) -> Result<QueryOutput, ApiProblem> {
         let begun = Instant::now();
-        let shared = Arc::clone(&self.shared);
-        let text = sql.clone();
-        let input = tokio::task::spawn_blocking(move || query_input(&shared, &text))
-            .await
-            .map_err(|error| ApiProblem::internal(error.to_string()))?
-            .map_err(|error| ApiProblem::internal(format!("{error:#}")))?;
-        let format = match format {
-            OutputFormat::Json => usage_lake::Format::Json,
-            OutputFormat::Csv => usage_lake::Format::Csv,
-            OutputFormat::Arrow => usage_lake::Format::Arrow,
-            OutputFormat::Parquet => usage_lake::Format::Parquet,
-        };
-        let result = self.queries.query(&sql, input, format).await;
+        let input = self.input(&sql).await?;
+        let result = self.queries.query(&sql, input, format_of(format)).await;
         self.shared.metrics.count_query(result.is_ok(), begun.elapsed());
         let output = result.map_err(problem)?;
-        let content_type = output.format.content_type().to_owned();
-        Ok(QueryOutput { content_type, body: QueryBody::Bytes(Bytes::from(output.bytes)) })
+        Ok(answer(format, output.bytes, None))
+    }
+
+    async fn focus(&self, plan: focus::Plan, format: OutputFormat) -> Result<QueryOutput, ApiProblem> {
+        let begun = Instant::now();
+        let input = self.input(&plan.sql).await?;
+        let result = self.queries.query_batches(&plan.sql, input).await;
+        self.shared.metrics.count_query(result.is_ok(), begun.elapsed());
+        let (_, batches) = result.map_err(problem)?;
+        let limits = self.queries.config().clone();
+        let written = blocking(move || Ok(plan.write(&batches, format_of(format), &limits))).await?;
+        let written = written.map_err(|error| match error.downcast::<LakeError>() {
+            Ok(error) => problem(error),
+            Err(error) if error.is::<FocusError>() => ApiProblem::new(422, "number_too_large", error.to_string()),
+            Err(error) => ApiProblem::internal(format!("{error:#}")),
+        })?;
+        let warning = written.warning();
+        Ok(answer(format, written.bytes, warning))
     }
 
     fn balance_pages(&self, filter: &BalanceFilter, rows_max: usize) -> Vec<BalanceView> {
@@ -95,6 +101,28 @@ impl Outlay {
             }
         }
     }
+}
+
+/// Runs what takes a while on a thread that nobody waits for.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, ApiProblem> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| ApiProblem::internal(error.to_string()))?;
+    done.map_err(|error| ApiProblem::internal(format!("{error:#}")))
+}
+
+const fn format_of(format: OutputFormat) -> usage_lake::Format {
+    match format {
+        OutputFormat::Json => usage_lake::Format::Json,
+        OutputFormat::Csv => usage_lake::Format::Csv,
+        OutputFormat::Arrow => usage_lake::Format::Arrow,
+        OutputFormat::Parquet => usage_lake::Format::Parquet,
+    }
+}
+
+fn answer(format: OutputFormat, bytes: Vec<u8>, warning: Option<String>) -> QueryOutput {
+    let content_type = format_of(format).content_type().to_owned();
+    QueryOutput { content_type, body: QueryBody::Bytes(Bytes::from(bytes)), warning }
 }
 
 /// A query's error as the caller is told.
@@ -210,37 +238,16 @@ impl Engine for Outlay {
         format: OutputFormat,
     ) -> Result<QueryOutput, ApiProblem> {
         let report = Report::find(name).map_err(problem)?;
-        let text = |name: &str| params.get(name).cloned();
-        if let Some(unknown) = params.keys().find(|name| !REPORT_PARAMETERS.iter().any(|(known, ..)| known == name)) {
-            let known: Vec<&str> = REPORT_PARAMETERS.iter().map(|(name, ..)| *name).collect();
-            let detail = format!("`{unknown}` is no parameter of a report; use {}", known.join(", "));
-            return Err(ApiProblem::invalid(unknown.clone(), detail));
+        let request = reports::request(report, params)?;
+        if report.name == focus::NAME {
+            let book = Arc::clone(self.shared.counted.lock().book());
+            return self.focus(focus::Plan::new(report, request, params, book, problem)?, format).await;
         }
-        let request = ReportRequest {
-            period: text("period").unwrap_or_default(),
-            zone: text("zone").unwrap_or_default(),
-            group_by: text("group_by"),
-        };
         self.query(report.render(&request).map_err(problem)?, format).await
     }
 
     fn report_list(&self) -> Vec<ReportInfo> {
-        Report::all()
-            .iter()
-            .map(|report| ReportInfo {
-                name: report.name.to_owned(),
-                description: report.question().to_owned(),
-                parameters: REPORT_PARAMETERS
-                    .iter()
-                    .filter(|(name, ..)| report.can_group || *name != "group_by")
-                    .map(|(name, description, required)| ReportParameter {
-                        name: (*name).to_owned(),
-                        description: (*description).to_owned(),
-                        required: *required,
-                    })
-                    .collect(),
-            })
-            .collect()
+        reports::list()
     }
 
     fn status(&self) -> StatusView {

@@ -12,6 +12,7 @@ mod auditing;
 mod backfilling;
 mod counting;
 mod enforcing;
+mod focus;
 mod forgetting;
 mod framing;
 mod managing;

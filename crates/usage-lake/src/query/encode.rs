@@ -177,6 +177,48 @@ impl Encoder {
     }
 }
 
+/// Writes rows of one schema in a format, up to a size: for callers that make them from a query's.
+pub struct RowWriter {
+    encoder: Encoder,
+    rows: u64,
+    rows_max: u64,
+    bytes_max: u64,
+}
+
+impl RowWriter {
+    /// A writer of so many rows and bytes at most.
+    ///
+    /// # Errors
+    /// A column has a type that the format lacks.
+    pub fn new(format: Format, schema: &SchemaRef, rows_max: u64, bytes_max: u64) -> Result<Self, LakeError> {
+        Ok(Self { encoder: Encoder::new(format, schema)?, rows: 0, rows_max, bytes_max })
+    }
+
+    /// Appends rows.
+    ///
+    /// # Errors
+    /// They are too many, or not of the schema.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), LakeError> {
+        self.encoder.write(batch)?;
+        self.rows += batch.num_rows() as u64;
+        if self.rows > self.rows_max {
+            return Err(LakeError::QueryResult { limit: self.rows_max, unit: "rows" });
+        }
+        if self.encoder.pending() as u64 > self.bytes_max {
+            return Err(LakeError::QueryResult { limit: self.bytes_max, unit: "bytes" });
+        }
+        Ok(())
+    }
+
+    /// The whole of it.
+    ///
+    /// # Errors
+    /// The format could not be ended.
+    pub fn finish(self) -> Result<Vec<u8>, LakeError> {
+        self.encoder.finish()
+    }
+}
+
 /// Rows as JSON, as a query returns them: for callers that have batches already.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
-pub use encode::{Format, json_text};
+pub use encode::{Format, RowWriter, json_text};
 pub use pool::{QueryConfig, QueryOutput, QueryPool};
 
 use crate::LakeError;
