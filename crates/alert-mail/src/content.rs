@@ -86,15 +86,15 @@ impl Facts {
             burn: format!("{} {} per hour over the window so far", unit.number(&alert.burn_per_hour), unit.name()),
             projection: projection(alert, exhausted, kind),
             consequence: match kind {
-                Some(kind) if blocks => consequence_of_moving(kind, exhausted, &end),
-                _ => consequence(alert, exhausted, blocks, &end),
+                Some(kind) if blocks => consequence_of_moving(alert, kind, &end, &unit),
+                _ => consequence(alert, exhausted, blocks, &end, &unit),
             },
             moves: kind.is_some(),
             as_of: moment(alert.raised_at, zone),
             unit: unit.name(),
             resets: match kind {
                 None => format!("{end}, {after} after this alert"),
-                Some(_) if exhausted => format!("{end}, {after} after this alert, if nothing more is spent"),
+                Some(_) if is_over(alert) => format!("{end}, {after} after this alert, if nothing more is spent"),
                 Some(kind) => releases(kind).to_owned(),
             },
             exhausted,
@@ -244,20 +244,45 @@ fn projection(alert: &Alert, exhausted: bool, moving: Option<WindowKind>) -> Str
     }
 }
 
-fn consequence(alert: &Alert, exhausted: bool, blocks: bool, resets: &str) -> String {
+fn consequence(alert: &Alert, exhausted: bool, blocks: bool, resets: &str, unit: &Unit) -> String {
     // The alert does not carry a status that the budget overrides, so the text must not claim to know it.
     let status = Every::from_str(&alert.every).map_or(403, Every::default_status);
+    let status = format!("HTTP {status}, unless the budget sets another status");
+    let ends = format!("until the window resets on {resets} or the limit is raised");
     match (exhausted, blocks) {
-        (false, true) => format!(
-            "At 100% requests that count towards this budget are refused (HTTP {status}, unless the budget sets another status) until the \
-             window resets on {resets} or the limit is raised."
-        ),
-        (true, true) => format!(
-            "Requests that count towards this budget are now refused (HTTP {status}, unless the budget sets another status) until the window \
-             resets on {resets} or the limit is raised."
-        ),
-        (false, false) => "At 100% nothing is refused: this budget is soft and only alerts.".to_owned(),
-        (true, false) => "Nothing is refused: this budget is soft and only alerts.".to_owned(),
+        (true, true) if is_over(alert) => {
+            format!("Requests that count towards this budget are now refused ({status}) {ends}.")
+        }
+        (_, true) => {
+            let when = refused_when(alert, unit);
+            format!("{when} requests that count towards this budget are refused ({status}) {ends}.")
+        }
+        (false, false) => format!("At 100% nothing is refused: {}.", harmless(&alert.mode)),
+        (true, false) => format!("Nothing is refused: {}.", harmless(&alert.mode)),
+    }
+}
+
+/// When a budget that has something left begins to refuse.
+fn refused_when(alert: &Alert, unit: &Unit) -> String {
+    match &alert.overage {
+        Some(overage) => format!("When {} {} more than the limit are used,", unit.number(overage), unit.name()),
+        None => "At 100%".to_owned(),
+    }
+}
+
+/// Whether the limit and its overage are used up.
+fn is_over(alert: &Alert) -> bool {
+    let amount = |text: &str| Pico::from_str(text).ok();
+    let overage = alert.overage.as_deref().map_or(Some(Pico(0)), amount);
+    let blocks_at = amount(&alert.limit).zip(overage).and_then(|(limit, overage)| limit.checked_add(overage));
+    amount(&alert.used).zip(blocks_at).is_some_and(|(used, blocks_at)| used >= blocks_at)
+}
+
+/// Why a budget that does not block does not.
+fn harmless(mode: &str) -> &'static str {
+    match mode {
+        "shadow" => "this budget is in shadow and only says what it would refuse",
+        _ => "this budget is soft and only alerts",
     }
 }
 
@@ -269,14 +294,14 @@ fn releases(kind: WindowKind) -> &'static str {
     }
 }
 
-fn consequence_of_moving(kind: WindowKind, exhausted: bool, end: &str) -> String {
-    if exhausted {
+fn consequence_of_moving(alert: &Alert, kind: WindowKind, end: &str, unit: &Unit) -> String {
+    if is_over(alert) {
         return format!(
             "Requests that count towards this budget are now refused, until {end} if nothing more is spent, or until the limit is raised."
         );
     }
-    let until = releases(kind);
-    format!("At 100% requests that count towards this budget are refused until {until} or the limit is raised.")
+    let (when, until) = (refused_when(alert, unit), releases(kind));
+    format!("{when} requests that count towards this budget are refused until {until} or the limit is raised.")
 }
 
 /// When an alert may be forgotten: so long after its window that no restart can raise it again.

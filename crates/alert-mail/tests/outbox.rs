@@ -226,6 +226,21 @@ fn each_kind_of_alert_says_what_it_means() {
             ],
         ),
         (
+            Alert { mode: "shadow".into(), ..base.clone() },
+            "80% of budget support-daily reached: support (812,345 of 1,000,000 tokens)",
+            vec!["nothing is refused: this budget is in shadow"],
+        ),
+        (
+            Alert { used: "1000450".into(), overage: Some("100000".into()), exhausted_at: None, ..base.clone() },
+            "80% of budget support-daily reached: support (1,000,450 of 1,000,000 tokens)",
+            vec!["When 100,000 tokens more than the limit are used, requests", "are refused (HTTP 403"],
+        ),
+        (
+            Alert { used: "1100000".into(), overage: Some("100000".into()), exhausted_at: None, ..base.clone() },
+            "80% of budget support-daily reached: support (1,100,000 of 1,000,000 tokens)",
+            vec!["are now refused (HTTP 403"],
+        ),
+        (
             Alert {
                 scope: Scope::default(),
                 every: "hour".into(),
@@ -251,6 +266,21 @@ fn each_kind_of_alert_says_what_it_means() {
                 "rolling 90 minutes, from Sat 21 Nov 2026, 00:00 CET",
                 "refused until enough of the usage is older than the window or the limit is raised",
                 "usage leaves the window as it comes",
+            ],
+        ),
+        (
+            Alert {
+                every: "rolling".into(),
+                window_name: Some("rolling 90 minutes".into()),
+                used: "1000450".into(),
+                overage: Some("100000".into()),
+                exhausted_at: None,
+                ..base.clone()
+            },
+            "80% of budget support-daily reached: support (1,000,450 of 1,000,000 tokens)",
+            vec![
+                "When 100,000 tokens more than the limit are used, requests",
+                "refused until enough of the usage is older",
             ],
         ),
         (

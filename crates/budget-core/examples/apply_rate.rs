@@ -33,10 +33,11 @@ fn budget(id: &str, per: &[Dimension], every: Every, zone: chrono_tz::Tz) -> (Ar
         matches: Scope::default(),
         per: DimensionSet::of(per),
         window: WindowSpec::calendar(every, zone),
-        limits: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) }.into(),
+        limits: Limit::new(Measure::Tokens, Amount(1 << 60)).into(),
         special: SpecialLimits::default(),
         overcommit: false,
         mode: Mode::Hard,
+        rollback: None,
         alerts: AlertRule::default(),
         http_status: 403,
     };

@@ -85,10 +85,11 @@ fn worst(balances: usize) {
         matches: Scope::default(),
         per: DimensionSet::of(&[Dimension::User]),
         window: WindowSpec::calendar(Every::Day, chrono_tz::UTC),
-        limits: Limit { measure: Measure::Tokens, amount: Amount(1 << 60) }.into(),
+        limits: Limit::new(Measure::Tokens, Amount(1 << 60)).into(),
         special: SpecialLimits::default(),
         overcommit: false,
         mode: Mode::Hard,
+        rollback: None,
         alerts: AlertRule::default(),
         http_status: 403,
     };

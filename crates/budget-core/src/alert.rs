@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use usage_types::{Alert, Amount, Budget, Fill, Ppm, Scope, TimeUs, Window, WindowKind, alert_id};
+use usage_types::{Alert, Amount, Fill, Ppm, Scope, TimeUs, Window, WindowKind, alert_id};
 
 use crate::balance::Balance;
 use crate::budgets::{BudgetState, Since};
@@ -76,14 +76,15 @@ impl Alerts {
     ) {
         let (budget, limits) = (&state.budget, ledger.limits(balance_at, &state.budget));
         let fill = limits.tightest(|measure| used.amount(measure));
-        let window = if fill.is_reached() { used.reached_window(ledger, limits) } else { used.window };
+        let is_reached = limits.is_reached(|measure| used.amount(measure));
+        let window = if is_reached { used.reached_window(ledger, limits) } else { used.window };
         let scope = ledger.scope_of(balance_at);
         for threshold in &budget.alerts.at {
             let key = crossing_key(&budget.id, &scope, &budget.window.id_name(), &threshold.to_string());
             let above_until = fill.has_reached(*threshold).then(|| used.falls_below(ledger, limits, *threshold));
             if self.crossings.judge(key, above_until, budget.window, window.start, now) {
                 let id = alert_id(&budget.id, &scope, budget.window, window.start, *threshold);
-                raised.insert(id.clone(), alert(id, budget, &scope, window, *threshold, fill, now));
+                raised.insert(id.clone(), alert(id, state, &scope, window, *threshold, fill, now));
             }
         }
     }
@@ -116,7 +117,7 @@ impl Alerts {
             let id = alert_id(&budget.id, &scope, budget.window, window.start, *threshold);
             if !self.raised.contains_key(&id) {
                 self.raised.insert(id.clone(), window.end);
-                raised.insert(id.clone(), alert(id, budget, &scope, window, *threshold, fill, now));
+                raised.insert(id.clone(), alert(id, state, &scope, window, *threshold, fill, now));
             }
         }
         ledger.balances.get_mut(balance_at).flags.set_thresholds(reached);
@@ -135,7 +136,16 @@ impl Alerts {
     }
 }
 
-fn alert(id: String, budget: &Budget, scope: &Scope, window: Window, threshold: Ppm, fill: Fill, now: TimeUs) -> Alert {
+fn alert(
+    id: String,
+    state: &BudgetState,
+    scope: &Scope,
+    window: Window,
+    threshold: Ppm,
+    fill: Fill,
+    now: TimeUs,
+) -> Alert {
+    let budget = &state.budget;
     let (measure, limit) = (fill.limit.measure, fill.limit.amount);
     let (burn_per_hour, mut exhausted_at) = projection(fill.used, limit, window, now);
     if budget.window.is_moving() {
@@ -156,9 +166,10 @@ fn alert(id: String, budget: &Budget, scope: &Scope, window: Window, threshold: 
         used: measure.format(fill.used),
         burn_per_hour: measure.format(burn_per_hour),
         exhausted_at,
-        mode: budget.mode.name().to_owned(),
+        mode: state.mode_of(scope).name().to_owned(),
         raised_at: now,
         to: budget.alerts.to.clone(),
+        overage: fill.limit.told_overage(),
     }
 }
 

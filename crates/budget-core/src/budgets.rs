@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use usage_types::{Budget, BudgetId, BudgetSet, DimensionSet, Scope, TimeUs};
+use usage_types::{Budget, BudgetId, BudgetSet, Decision, DimensionSet, Mode, RolledBack, Scope, TimeUs};
 
 use crate::ledger::Ledger;
+use crate::mode::mode_of;
+use crate::rollback::revision;
 use crate::window::window_at;
 
 /// Asks the shell for a budget's history: every accepted row with `time` at or after `from` that `scope` and
@@ -45,6 +47,29 @@ pub(crate) struct BudgetState {
     /// The generation of the history that it waits for.
     pub(crate) warming: Option<u64>,
     pub(crate) since: Since,
+    /// It has rolled back, and goes on in shadow.
+    pub(crate) rolled_back: Option<RolledBack>,
+}
+
+impl BudgetState {
+    /// What it does for a scope when it is reached: hard, soft or shadow.
+    pub(crate) fn mode_of(&self, scope: &Scope) -> Mode {
+        self.mode_at(|| scope.clone())
+    }
+
+    /// The same; the scope is asked for only where the mode depends on it.
+    pub(crate) fn mode_at(&self, scope: impl FnOnce() -> Scope) -> Mode {
+        match self.budget.mode {
+            Mode::Hard | Mode::Canary(_) if self.rolled_back.is_some() => Mode::Shadow,
+            Mode::Canary(_) => mode_of(&self.budget, &scope()),
+            mode => mode,
+        }
+    }
+
+    /// That it has rolled back, where this is the scope under which that is said.
+    pub(crate) fn rolled_back_for(&self, scope: &Scope) -> Option<&RolledBack> {
+        self.rolled_back.as_ref().filter(|_| *scope == self.budget.matches)
+    }
 }
 
 /// All of them.
@@ -76,6 +101,24 @@ impl Budgets {
         self.by_id.values().filter_map(|slot| self.slot(*slot))
     }
 
+    /// Takes over that a budget has rolled back, where it is still what it was then.
+    pub(crate) fn load(&mut self, decision: &Decision) {
+        let state = self.by_id(&decision.budget).filter(|state| state.budget.rollback.is_some());
+        if let (Some(state), Some(rolled_back)) = (state, &decision.rolled_back)
+            && revision(&state.budget) == rolled_back.revision
+        {
+            self.roll_back(&decision.budget, rolled_back.clone());
+        }
+    }
+
+    /// Goes on with a budget in shadow.
+    pub(crate) fn roll_back(&mut self, id: &str, rolled_back: RolledBack) {
+        let slot = self.by_id.get(id).and_then(|slot| self.slots[*slot as usize].as_mut());
+        if let Some(state) = slot {
+            state.rolled_back = Some(rolled_back);
+        }
+    }
+
     /// Replaces them. `oldest` is the earliest time that an event still to come may have.
     pub(crate) fn set(&mut self, set: &BudgetSet, ledger: &mut Ledger, oldest: TimeUs, since: Since) -> Changes {
         let mut changes = Changes::default();
@@ -90,6 +133,7 @@ impl Budgets {
                 Some(state) if state.budget == *budget => {}
                 Some(state) if same_balances(&state.budget, budget) => {
                     let (tracker, warming) = (state.tracker, state.warming);
+                    state.rolled_back.take_if(|rolled_back| rolled_back.revision != revision(budget));
                     (state.budget, state.since) = (Arc::clone(budget), since);
                     if warming.is_none() {
                         ledger.mark_all_dirty(tracker, true);
@@ -118,8 +162,13 @@ impl Budgets {
         let slot_at = u32::try_from(slot).expect("there are fewer than four billion budgets");
         let dims = budget.scope_dimensions();
         let tracker = ledger.add_tracker(dims, &budget.matches, budget.window, Some(slot_at), from);
-        self.slots[slot] =
-            Some(BudgetState { budget: Arc::clone(budget), tracker, warming: Some(self.generation), since });
+        self.slots[slot] = Some(BudgetState {
+            budget: Arc::clone(budget),
+            tracker,
+            warming: Some(self.generation),
+            since,
+            rolled_back: None,
+        });
         self.by_id.insert(Arc::clone(&budget.id), slot_at);
         request(budget, self.generation, from)
     }
@@ -152,9 +201,13 @@ impl Budgets {
     ) -> Option<HistoryRequest> {
         self.waiting(old)?;
         let state = self.by_id(&old.budget)?;
-        let (budget, since) = (Arc::clone(&state.budget), state.since);
+        let (budget, since, rolled_back) = (Arc::clone(&state.budget), state.since, state.rolled_back.clone());
         self.remove(&budget.id, ledger);
-        Some(self.add(&budget, ledger, oldest, since))
+        let request = self.add(&budget, ledger, oldest, since);
+        if let Some(rolled_back) = rolled_back {
+            self.roll_back(&budget.id, rolled_back);
+        }
+        Some(request)
     }
 }
 

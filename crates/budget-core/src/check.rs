@@ -1,4 +1,4 @@
-//! May a request be made: its own estimate, the balances and the open reservations against every hard budget that counts it.
+//! May a request be made: its own estimate, the balances and the open reservations against every budget that counts it and is effective for it.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct Standing {
     /// The window that contains the time that was asked for. One that moves ends when a limit that is reached would not be, if nothing more
     /// were spent.
     pub window: Window,
-    /// The limit that refuses or, where none does, the tightest one; and how much of it is used.
+    /// The limit that refuses, with its overage, or, where none does, the tightest one; and how much of it is used.
     pub fill: Fill,
     /// How much of that limit open reservations hold.
     pub held: Amount,
@@ -51,14 +51,29 @@ impl Standing {
 /// Whether a scope may spend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// It may. The hard budget of which the largest share is used, if there is one.
+    /// It may. The effective budget of which the largest share is used, if there is one.
     Allowed(Option<Standing>),
+    /// It may, and would not where budgets in shadow were hard.
+    WouldBlock {
+        /// Among those budgets, the one that would block it for longest.
+        by: Standing,
+        /// As in [`Check::Allowed`].
+        tightest: Option<Standing>,
+    },
     /// It may not now: what is left of a budget is held by reservations, and may be free again in a moment.
     Reserved(Standing),
     /// It may not: its estimate is more than what is left.
     Exceeds(Standing),
     /// It may not. Among the budgets that block it, the one that does so for longest: answer with its `http_status`.
     Blocked(Standing),
+}
+
+impl Check {
+    /// Whether it may.
+    #[must_use]
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed(_) | Self::WouldBlock { .. })
+    }
 }
 
 /// What a budget says, the weakest word first.
@@ -70,6 +85,9 @@ enum Word {
     Blocked,
 }
 
+/// How a budget stands, and what it says because of that.
+type Found = (Word, Standing);
+
 /// What a check looks at.
 pub(crate) struct State<'s> {
     pub(crate) ledger: &'s Ledger,
@@ -80,37 +98,41 @@ pub(crate) struct State<'s> {
 
 impl State<'_> {
     pub(crate) fn ask(&self, question: &Question<'_>, now: TimeUs) -> Check {
-        let mut best: Option<(Word, Standing)> = None;
+        let (mut best, mut in_shadow): (Option<Found>, Option<Found>) = (None, None);
         self.ledger.each_tracker(question.dimensions, |at, tracker| {
             let Some(state) = tracker.budget.and_then(|slot| self.budgets.slot(slot)) else { return };
-            let Some(found) = self.word(at, state, question, now) else { return };
+            let Some((mode, found)) = self.word(at, state, question, now) else { return };
+            let best = if mode == Mode::Shadow { &mut in_shadow } else { &mut best };
             if best.as_ref().is_none_or(|best| goes_before(&found, best).is_gt()) {
-                best = Some(found);
+                *best = Some(found);
             }
         });
+        // What a request would use is not held against a budget in shadow: only what is used up is told.
+        let would_block = in_shadow.filter(|(word, _)| *word == Word::Blocked).map(|(_, standing)| standing);
         match best {
-            None => Check::Allowed(None),
-            Some((Word::Allowed, standing)) => Check::Allowed(Some(standing)),
+            None | Some((Word::Allowed, _)) => {
+                let tightest = best.map(|(_, standing)| standing);
+                match would_block {
+                    Some(by) => Check::WouldBlock { by, tightest },
+                    None => Check::Allowed(tightest),
+                }
+            }
             Some((Word::Reserved, standing)) => Check::Reserved(standing),
             Some((Word::Exceeds, standing)) => Check::Exceeds(standing),
             Some((Word::Blocked, standing)) => Check::Blocked(standing),
         }
     }
 
-    /// What a budget says; `None` where it has no say.
-    fn word(
-        &self,
-        tracker: u32,
-        state: &BudgetState,
-        question: &Question<'_>,
-        now: TimeUs,
-    ) -> Option<(Word, Standing)> {
-        if state.budget.mode != Mode::Hard {
+    /// What a budget says, and whether it is effective for the scope; `None` where it has no say.
+    fn word(&self, tracker: u32, state: &BudgetState, question: &Question<'_>, now: TimeUs) -> Option<(Mode, Found)> {
+        if !state.budget.mode.decides() {
             return None;
         }
         let (ledger, dimensions) = (self.ledger, question.dimensions);
         let counted: Counted = (Arc::clone(&state.budget.id), scope_of(&state.budget, dimensions));
-        let last = question.last_known.then(|| self.decisions.block(&counted.0, &counted.1, now)).flatten();
+        let mode = state.mode_of(&counted.1);
+        let is_last_asked = question.last_known && mode != Mode::Shadow;
+        let last = is_last_asked.then(|| self.decisions.block(&counted.0, &counted.1, now)).flatten();
         if state.warming.is_some() && last.is_none() {
             return None;
         }
@@ -127,7 +149,7 @@ impl State<'_> {
             (word, window) = (Word::Blocked, *blocked);
         }
         let held = held.map_or(Amount(0), |held| held.get(fill.limit.measure));
-        Some((word, Standing { budget: Arc::clone(&state.budget), scope: counted.1, window, fill, held }))
+        Some((mode, (word, Standing { budget: Arc::clone(&state.budget), scope: counted.1, window, fill, held })))
     }
 
     /// The balances that an event with these dimensions counts in.
@@ -149,12 +171,12 @@ fn judge(
     held: Option<&Sums>,
     estimate: Option<&Estimate>,
 ) -> (Word, Fill) {
-    let tightest = limits.tightest(used);
-    if tightest.is_reached() {
-        return (Word::Blocked, tightest);
+    if let Some(tripped) = limits.tripped(used) {
+        return (Word::Blocked, tripped);
     }
+    let tightest = limits.tightest(used);
     let wanted = |fill: &Fill| estimate.map_or(0, |estimate| estimate.amount(fill.limit.measure).0);
-    let is_over = |fill: &Fill, more: i128| fill.used.0.saturating_add(more) > fill.limit.amount.0;
+    let is_over = |fill: &Fill, more: i128| fill.used.0.saturating_add(more) > fill.limit.blocks_at().0;
     if let Some(fill) = limits.fills(used).find(|fill| is_over(fill, wanted(fill))) {
         return (Word::Exceeds, fill);
     }
@@ -167,7 +189,7 @@ fn judge(
 
 /// Whether one is to be named rather than the other: the stronger word; where both refuse the one that does so for longer, else the tighter
 /// one. The id settles a tie, so that the answer does not depend on the order in which budgets are found.
-fn goes_before(a: &(Word, Standing), b: &(Word, Standing)) -> Ordering {
+fn goes_before(a: &Found, b: &Found) -> Ordering {
     let ((word_a, a), (word_b, b)) = (a, b);
     let by_rest = match word_a {
         Word::Allowed => a.fill.cmp_share(&b.fill),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use usage_types::{Alert, BudgetSet, Decision, Dimension, Dimensions, Role, Scope, TimeUs, UsageEvent};
+use usage_types::{Alert, BudgetId, BudgetSet, Decision, Dimension, Dimensions, Role, Scope, TimeUs, UsageEvent};
 
 use crate::alert::Alerts;
 use crate::balance::Flags;
@@ -18,6 +18,7 @@ use crate::holds::{HOLDS_MAX, Holds};
 use crate::input::{Disposition, Input, Restates, RestoredRow, fold, row_fold, seconds, taken_back};
 use crate::ledger::Ledger;
 use crate::output::{CoreStats, Effects, HoldsFull};
+use crate::rollback::Rollbacks;
 use crate::view::{self, BalanceFilter, BalancePage, Cursor};
 use crate::window::window_at;
 
@@ -39,6 +40,7 @@ pub struct Core {
     decisions: Decisions,
     alerts: Alerts,
     holds: Holds,
+    rollbacks: Rollbacks,
     /// The newest append time that was seen, and of that the newest before the first batch.
     newest: Option<TimeUs>,
     restored_until: Option<TimeUs>,
@@ -68,6 +70,7 @@ impl Core {
             decisions: Decisions::default(),
             alerts: Alerts::default(),
             holds: Holds::default(),
+            rollbacks: Rollbacks::default(),
             newest: None,
             restored_until: None,
             applied: false,
@@ -223,7 +226,10 @@ impl Core {
         };
         let oldest = self.oldest(now);
         let changes = self.budgets.set(&set, &mut self.ledger, oldest, since);
-        changes.recheck.iter().for_each(|id| self.decisions.recheck_budget(id));
+        for id in &changes.recheck {
+            self.decisions.recheck_budget(id);
+            self.rollbacks.forget(id);
+        }
         self.holds.recount(|dimensions| State::counted(&self.ledger, &self.budgets, dimensions));
         changes.requests
     }
@@ -253,7 +259,10 @@ impl Core {
 
     /// What the log holds of decisions, the last for each key, at start.
     pub fn load_decisions(&mut self, decisions: impl IntoIterator<Item = Decision>) {
-        decisions.into_iter().for_each(|decision| self.decisions.load(decision));
+        for decision in decisions {
+            self.budgets.load(&decision);
+            self.decisions.load(decision);
+        }
     }
 
     /// How many records the log has taken as decisions and tombstones until this start, those included that compaction has dropped: its
@@ -278,6 +287,7 @@ impl Core {
         let mut keys = Keys::new();
         let mut alerts = self.alerts.take_again();
         let mut moved = HashSet::new();
+        self.rollbacks.move_to(now);
         for at in looked_at.drain(..) {
             self.ledger.balances.get_mut(at).flags.set(Flags::DIRTY, false);
             if !self.ledger.is_live(at) {
@@ -294,11 +304,13 @@ impl Core {
                     let scope = self.ledger.balances.get(at).scope;
                     if moved.insert((tracker, scope)) {
                         let used = self.ledger.used_at(tracker, Some(scope), now);
+                        self.rollbacks.note_moving(&self.ledger, at, state, &used);
                         self.decisions.note_moving(&self.ledger, at, state, &used, &mut keys);
                         self.alerts.judge_moving(&self.ledger, at, state, &used, now, &mut alerts);
                     }
                     continue;
                 }
+                self.rollbacks.note(&self.ledger, at, state, now);
                 self.decisions.note(&self.ledger, at, state, now, &mut keys);
                 self.alerts.judge(&mut self.ledger, at, state, self.restored_until, now, &mut alerts);
             }
@@ -308,6 +320,10 @@ impl Core {
         }
         if self.budgets.iter().all(|state| state.warming.is_none()) {
             self.alerts.settle(now);
+        }
+        for (id, rolled_back) in self.rollbacks.due(&self.budgets, now) {
+            self.decisions.roll_back(&id, &self.budgets, &mut keys);
+            self.budgets.roll_back(&id, rolled_back);
         }
         let decisions = self.decisions.decide(&mut self.ledger, &self.budgets, now, keys);
         let tombstones = self.decisions.forget(now);
@@ -358,7 +374,7 @@ impl Core {
     ) -> Result<Check, HoldsFull> {
         self.expire_holds(now);
         let check = self.ask(question, now);
-        if !force && !matches!(check, Check::Allowed(_)) {
+        if !force && !check.is_allowed() {
             return Ok(check);
         }
         if self.holds.len() >= HOLDS_MAX {
@@ -386,6 +402,11 @@ impl Core {
     pub fn balances(&self, filter: &BalanceFilter, after: Option<Cursor>, rows_max: usize) -> BalancePage {
         let now = self.newest.map_or(self.clock, |newest| self.clock.max(newest));
         view::balances(&self.ledger, &self.budgets, filter, now, after, rows_max)
+    }
+
+    /// The budgets that have rolled back.
+    pub fn rolled_back(&self) -> impl Iterator<Item = &BudgetId> {
+        self.budgets.iter().filter(|state| state.rolled_back.is_some()).map(|state| &state.budget.id)
     }
 
     /// The last decision of every key, by key.
@@ -424,6 +445,8 @@ impl Core {
             budgets_warming: self.budgets.iter().filter(|state| state.warming.is_some()).count(),
             decisions: self.decisions.len(),
             blocked: self.decisions.blocked(),
+            would_block: self.decisions.would_block(),
+            rolled_back: self.rolled_back().count(),
             alerts: self.alerts.len(),
             saturated: self.ledger.saturated,
             outside: self.ledger.outside,

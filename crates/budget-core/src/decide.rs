@@ -9,12 +9,15 @@ mod forget;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use usage_types::{Budget, Decision, DecisionState, Fill, Mode, ReasonCode, Scope, TimeUs, Window, decision_key};
+use usage_types::{
+    Budget, Decision, DecisionState, Fill, Mode, ReasonCode, RolledBack, Scope, TimeUs, Window, decision_key,
+};
 
 use crate::balance::Flags;
 use crate::budgets::{BudgetState, Budgets, owns};
 use crate::ledger::Ledger;
 use crate::moving::Used;
+use crate::rollback;
 use forget::Endings;
 
 pub use forget::DECISIONS_KEPT_US;
@@ -23,8 +26,10 @@ pub use forget::DECISIONS_KEPT_US;
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
     published: BTreeMap<String, Decision>,
-    /// Blocks in force, by expiry.
+    /// What blocks, or would, by expiry.
     expiries: BTreeSet<(TimeUs, String)>,
+    /// How many of these block nobody.
+    would_block: usize,
     /// Keys to look at again: loaded, or of a budget that changed.
     recheck: BTreeSet<String>,
     /// Keys whose last decision did not reach the log.
@@ -41,9 +46,11 @@ pub(crate) type Keys = BTreeMap<String, (String, Scope)>;
 
 /// What ought to be in force for a key.
 enum Verdict {
-    /// With the limit that it names, and that one's place in the list.
-    Blocked(Window, Fill, usize),
+    /// Blocks or, in shadow, would: with the limit that it names, and that one's place in the list.
+    Reached(Mode, Window, Fill, usize),
     Allowed(Window, Fill),
+    /// The budget as a whole has rolled back.
+    RolledBack(RolledBack),
     /// The budget is gone or does not block, or the scope is not one of its.
     Removed,
     /// Not to be decided yet.
@@ -68,7 +75,11 @@ impl Decisions {
     }
 
     pub(crate) fn blocked(&self) -> usize {
-        self.expiries.len()
+        self.expiries.len() - self.would_block
+    }
+
+    pub(crate) fn would_block(&self) -> usize {
+        self.would_block
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -80,6 +91,15 @@ impl Decisions {
         let prefix = format!("{id}|");
         let keys = self.published.range(prefix.clone()..).map(|(key, _)| key);
         self.recheck.extend(keys.take_while(|key| key.starts_with(&prefix)).cloned());
+    }
+
+    /// Has everything decided anew that a budget has decided, and that it has rolled back.
+    pub(crate) fn roll_back(&mut self, id: &str, budgets: &Budgets, keys: &mut Keys) {
+        self.recheck_budget(id);
+        if let Some(state) = budgets.by_id(id) {
+            let scope = state.budget.matches.clone();
+            keys.insert(decision_key(id, &scope), (id.to_owned(), scope));
+        }
     }
 
     /// Has a decision made again that did not reach the log, unless a newer one has been made since.
@@ -107,7 +127,7 @@ impl Decisions {
 
     /// Looks at a balance that changed: its key needs a look where the balance and the last decision may disagree.
     pub(crate) fn note(&mut self, ledger: &Ledger, at: u32, state: &BudgetState, now: TimeUs, keys: &mut Keys) {
-        if state.budget.mode != Mode::Hard {
+        if !state.budget.mode.decides() {
             return;
         }
         let balance = ledger.balances.get(at);
@@ -144,14 +164,14 @@ impl Decisions {
         if let (Some(rise), Some(newest)) = (used.rises(ledger, limits, &budget.alerts.at), used.newest()) {
             self.starts.insert((rise, newest));
         }
-        if budget.mode != Mode::Hard {
+        if !budget.mode.decides() {
             return;
         }
         let scope = ledger.scope_of(at);
         let key = decision_key(&budget.id, &scope);
-        // Of a block its end may have changed, so that one is always decided again.
-        let is_blocked = || self.published.get(&key).is_some_and(|last| last.state == DecisionState::Blocked);
-        if limits.is_reached(|measure| used.amount(measure)) || is_blocked() {
+        // Of a block, or what would be one, its end may have changed, so that one is always decided again.
+        let was_reached = || self.published.get(&key).is_some_and(Decision::is_reached);
+        if limits.is_reached(|measure| used.amount(measure)) || was_reached() {
             keys.insert(key, (budget.id.to_string(), scope));
         }
     }
@@ -174,7 +194,7 @@ impl Decisions {
         for (key, (budget_id, scope)) in keys {
             let state = budgets.by_id(&budget_id);
             let last = self.published.get(&key);
-            let (verdict, balance, rise) = verdict(ledger, state, &scope, last, now);
+            let (verdict, balance, look) = verdict(ledger, state, &scope, last, now);
             if matches!(verdict, Verdict::Warming) {
                 self.recheck.insert(key);
                 continue;
@@ -182,13 +202,13 @@ impl Decisions {
             self.recheck.remove(&key);
             let forced = self.unpublished.remove(&key);
             if let Some(balance) = balance.map(|at| ledger.balances.get_mut(at)) {
-                let tripped = if let Verdict::Blocked(.., at) = verdict { Some(at) } else { None };
+                let tripped = if let Verdict::Reached(.., at) = verdict { Some(at) } else { None };
                 balance.flags.set(Flags::BLOCK_PUBLISHED, tripped.is_some());
                 balance.tripped = tripped.unwrap_or(0) as u8;
             }
             let budget = state.map(|state| &*state.budget);
-            if let Some((rise, newest)) = rise {
-                self.starts.insert((rise, newest));
+            if let Some((at, newest)) = look {
+                self.starts.insert((at, newest));
             }
             let seq = last.map_or(self.endings.floor(), |last| last.seq) + 1;
             let Some(decision) = decision(verdict, budget, scope, (last, seq), forced, now) else { continue };
@@ -203,10 +223,12 @@ impl Decisions {
         let last = self.published.get(&key);
         if let Some(last) = last {
             self.expiries.remove(&(last.expires_at, key.clone()));
+            self.would_block -= usize::from(last.would_block.is_some());
         }
         self.endings.replace(last, &key, &decision);
-        if decision.state == DecisionState::Blocked {
+        if decision.is_reached() {
             self.expiries.insert((decision.expires_at, key.clone()));
+            self.would_block += usize::from(decision.would_block.is_some());
         }
         self.published.insert(key, decision);
     }
@@ -219,32 +241,39 @@ fn verdict(
     last: Option<&Decision>,
     now: TimeUs,
 ) -> (Verdict, Option<u32>, Option<(TimeUs, u32)>) {
-    let Some(state) = state.filter(|state| state.budget.mode == Mode::Hard && owns(&state.budget, scope)) else {
+    if let Some(rolled_back) = state.and_then(|state| state.rolled_back_for(scope)) {
+        return (Verdict::RolledBack(rolled_back.clone()), None, None);
+    }
+    let Some(state) = state.filter(|state| state.budget.mode.decides() && owns(&state.budget, scope)) else {
         return (Verdict::Removed, None, None);
     };
     if state.warming.is_some() {
-        return (Verdict::Warming, None, None);
+        // That the budget had rolled back is withdrawn at once, also where its scope is one of the changed budget's.
+        let is_stale = last.is_some_and(|last| last.rolled_back.is_some());
+        return (if is_stale { Verdict::Removed } else { Verdict::Warming }, None, None);
     }
     let limits = state.budget.limits_of(|dim| scope.get(dim));
-    let scope = ledger.find_scope(state.tracker, |dim| scope.get(dim));
-    let used = ledger.used_at(state.tracker, scope, now);
+    let found = ledger.find_scope(state.tracker, |dim| scope.get(dim));
+    let used = ledger.used_at(state.tracker, found, now);
     let amount = |measure| used.amount(measure);
-    let tightest = limits.tightest(amount);
     let rise = used.rises(ledger, limits, &state.budget.alerts.at).zip(used.newest());
-    if !tightest.is_reached() {
-        return (Verdict::Allowed(used.window, tightest), used.at, rise);
-    }
+    let Some(tightest) = limits.tripped(amount) else {
+        return (Verdict::Allowed(used.window, limits.tightest(amount)), used.at, rise);
+    };
     let window = used.reached_window(ledger, limits);
     let is_named = |fill: &Fill| last.is_some_and(|last| names(last, fill, &state.budget, window)) && fill.is_reached();
     let named = limits.fills(amount).find(is_named).unwrap_or(tightest);
     let place = limits.iter().position(|limit| limit == named.limit).unwrap_or(0);
-    (Verdict::Blocked(window, named, place), used.at, rise)
+    // Another limit may be reached for longer than the one that is named.
+    let clears = used.clears(ledger, named.limit).filter(|at| *at < window.end);
+    let look = rise.map(|(at, _)| at).into_iter().chain(clears).min().zip(used.newest());
+    (Verdict::Reached(state.mode_of(scope), window, named, place), used.at, look)
 }
 
-/// Whether a decision blocks this window because of this limit, whatever its amount was. A window that moves is the same while the block lasts.
+/// Whether a decision is that this limit was reached in this window, whatever its amount was. A window that moves is the same while it is reached.
 fn names(decision: &Decision, fill: &Fill, budget: &Budget, window: Window) -> bool {
     let measure = fill.limit.measure;
-    decision.state == DecisionState::Blocked
+    decision.is_reached()
         && (budget.window.is_moving() || decision.window == window)
         && decision.measure == measure.name()
         && decision.currency == measure.currency()
@@ -259,11 +288,16 @@ fn decision(
     forced: bool,
     now: TimeUs,
 ) -> Option<Decision> {
-    let was_blocked = last.is_some_and(|last| last.state == DecisionState::Blocked);
+    let was_reached = last.is_some_and(|last| last.is_reached() || last.rolled_back.is_some());
     let made = match (verdict, budget) {
-        (Verdict::Blocked(window, fill, _), Some(budget)) => {
+        (Verdict::Reached(mode, window, fill, _), Some(budget)) => {
             let made = from_budget(budget, scope, window, fill, seq, now);
+            let made = if mode == Mode::Shadow { made.shadowed() } else { made };
             return (forced || !last.is_some_and(|last| same(last, &made, budget))).then_some(made);
+        }
+        (Verdict::RolledBack(rolled_back), Some(budget)) => {
+            let is_said = last.is_some_and(|last| last.rolled_back.as_ref() == Some(&rolled_back));
+            return (forced || !is_said).then(|| rollback::decision(budget, rolled_back, seq, now));
         }
         (Verdict::Allowed(window, fill), Some(budget)) => Decision {
             state: DecisionState::Allowed,
@@ -272,16 +306,24 @@ fn decision(
             ..from_budget(budget, scope, window, fill, seq, now)
         },
         // The last decision says what the block was about; there is none only where nothing has to be said.
-        _ => Decision {
-            state: DecisionState::Allowed,
-            reason_code: ReasonCode::BudgetRemoved,
-            http_status: 200,
-            seq,
-            decided_at: now,
-            ..last?.clone()
-        },
+        _ => {
+            let last = last?.clone();
+            // That a budget has rolled back has no end of its own: it is over when it is taken back.
+            let expires_at = if last.rolled_back.is_some() { now } else { last.expires_at };
+            Decision {
+                state: DecisionState::Allowed,
+                reason_code: ReasonCode::BudgetRemoved,
+                http_status: 200,
+                seq,
+                decided_at: now,
+                expires_at,
+                would_block: None,
+                rolled_back: None,
+                ..last
+            }
+        }
     };
-    (was_blocked || forced).then_some(made)
+    (was_reached || forced).then_some(made)
 }
 
 fn from_budget(budget: &Budget, scope: Scope, window: Window, fill: Fill, seq: u64, now: TimeUs) -> Decision {
@@ -300,13 +342,17 @@ fn from_budget(budget: &Budget, scope: Scope, window: Window, fill: Fill, seq: u
         window,
         decided_at: now,
         expires_at: window.end,
+        would_block: None,
+        rolled_back: None,
+        overage: fill.limit.told_overage(),
     }
 }
 
 /// Whether two decisions say the same; what was used by then may differ, and since when it counts in a window that moves.
 fn same(a: &Decision, b: &Decision, budget: &Budget) -> bool {
     let start = |d: &Decision| (!budget.window.is_moving()).then_some(d.window.start);
-    let said =
-        |d: &Decision| (d.state, d.reason_code, d.http_status, d.currency, d.window.zone, start(d), d.expires_at);
-    said(a) == said(b) && a.measure == b.measure && a.limit == b.limit
+    let answer = |d: &Decision| (d.state, d.reason_code, d.http_status, d.would_block);
+    let limit = |d: &Decision| (d.measure.clone(), d.currency, d.limit.clone(), d.overage.clone());
+    let window = |d: &Decision| (d.window.zone, start(d), d.expires_at);
+    answer(a) == answer(b) && window(a) == window(b) && limit(a) == limit(b)
 }

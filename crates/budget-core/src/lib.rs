@@ -9,7 +9,8 @@
 //! wire formats.
 //!
 //! The map: [`window`] calendar windows, `moving` those that move on with time, `slab` and `intern` the containers, `dedup` ids that were seen, `balance` the sums,
-//! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `decide`, `alert` and `crossing` what follows from the balances, `view`
+//! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `mode` and `rollback` for whom they are effective,
+//! `decide`, `alert` and `crossing` what follows from the balances, `view`
 //! how they are read, `check` and `holds` what a request is told before it is made, `config`, `input` and `output` what
 //! goes in and comes out, `core` all of it together.
 
@@ -27,8 +28,10 @@ mod holds;
 mod input;
 mod intern;
 mod ledger;
+mod mode;
 mod moving;
 mod output;
+mod rollback;
 mod slab;
 mod tracker;
 mod view;
@@ -40,7 +43,9 @@ pub use crate::config::{CoreConfig, Tracked};
 pub use crate::core::Core;
 pub use crate::decide::DECISIONS_KEPT_US;
 pub use crate::input::{Disposition, Input, Restates, RestoredRow};
+pub use crate::mode::mode_of;
 pub use crate::output::{CoreStats, Effects, HoldsFull};
+pub use crate::rollback::revision;
 pub use crate::view::{
     BalanceFilter, BalancePage, BalanceView, BudgetStanding, Cursor, Kind, KindFilter, StandingState,
 };

@@ -15,7 +15,7 @@
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
-use usage_types::{Amount, Bounds, Limits, Measure, Ppm, TimeUs, Window, WindowSpec};
+use usage_types::{Amount, Bounds, Fill, Limit, Limits, Measure, Ppm, TimeUs, Window, WindowSpec};
 
 use crate::balance::Balance;
 use crate::intern::ScopeId;
@@ -152,6 +152,13 @@ impl Used<'_> {
         self.buckets.last().map(|(_, at)| *at)
     }
 
+    /// When what is used has left the window, or the lifetime is over, if nothing more comes; `None` where nothing is.
+    pub(crate) fn gone_at(&self) -> Option<TimeUs> {
+        let (moving, (last, _)) = self.moving.zip(self.buckets.last())?;
+        let leaves = moving.leaves(*last);
+        Some(moving.is_over(*last).map_or(leaves, |over| over.min(leaves)))
+    }
+
     /// What is left at each time at which a bucket leaves if nothing more comes, earliest first; at the last there is nothing.
     fn to_come(&self, ledger: &Ledger) -> Vec<(TimeUs, Balance)> {
         let (Some(moving), Some((last, _))) = (self.moving, self.buckets.last()) else { return Vec::new() };
@@ -180,6 +187,12 @@ impl Used<'_> {
         }
     }
 
+    /// When a limit is reached no more, if nothing more is spent; `None` where no bucket leaves.
+    pub(crate) fn clears(&self, ledger: &Ledger, limit: Limit) -> Option<TimeUs> {
+        let is_reached = |sum: &Balance| Fill { limit, used: sum.amount(limit.measure) }.is_reached();
+        self.to_come(ledger).into_iter().find(|(_, sum)| !is_reached(sum)).map(|(at, _)| at)
+    }
+
     /// When the fill falls below a share of the limits, if nothing more is spent.
     pub(crate) fn falls_below(&self, ledger: &Ledger, limits: &Limits, share: Ppm) -> TimeUs {
         let has_reached = |sum: &Balance| limits.tightest(|measure| sum.amount(measure)).has_reached(share);
@@ -196,7 +209,7 @@ impl Used<'_> {
         }
         let level = |amount: &dyn Fn(Measure) -> Amount| {
             let fill = limits.tightest(amount);
-            (usize::from(fill.is_reached()), shares.iter().filter(|share| fill.has_reached(**share)).count())
+            (usize::from(limits.is_reached(amount)), shares.iter().filter(|share| fill.has_reached(**share)).count())
         };
         let mut before = level(&|measure| self.amount(measure));
         for (at, sum) in self.to_come(ledger) {

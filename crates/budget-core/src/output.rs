@@ -42,6 +42,10 @@ pub struct CoreStats {
     pub decisions: usize,
     /// Of these, how many are blocked.
     pub blocked: usize,
+    /// And how many would be, if their budgets were not in shadow.
+    pub would_block: usize,
+    /// Budgets that have rolled back.
+    pub rolled_back: usize,
     /// Ids of alerts that are remembered.
     pub alerts: usize,
     /// Additions that did not fit: the balance stands at the end of its range.

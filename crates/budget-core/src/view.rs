@@ -77,7 +77,7 @@ pub struct BudgetStanding {
     pub fills: Vec<Fill>,
     /// The one of them that is tightest.
     pub tightest: Fill,
-    /// What it does when it is reached.
+    /// What it does for this scope when it is reached: hard, soft or shadow.
     pub mode: Mode,
     /// How it stands.
     pub state: StandingState,
@@ -92,7 +92,7 @@ pub enum StandingState {
     Within,
     /// At or above its first threshold.
     Alerted,
-    /// At or above its limit.
+    /// At or above one of its limits with its overage.
     Exceeded,
 }
 
@@ -270,10 +270,11 @@ fn budget_standing(ledger: &Ledger, at: u32, balance: &Balance, state: &BudgetSt
     let tightest = limits.tightest(|measure| balance.amount(measure));
     let standing = match () {
         () if state.warming.is_some() => StandingState::Warming,
-        () if tightest.is_reached() => StandingState::Exceeded,
+        () if limits.is_reached(|measure| balance.amount(measure)) => StandingState::Exceeded,
         () if budget.alerts.at.first().is_some_and(|at| tightest.has_reached(*at)) => StandingState::Alerted,
         () => StandingState::Within,
     };
     let fills = limits.fills(|measure| balance.amount(measure)).collect();
-    BudgetStanding { id: Arc::clone(&budget.id), fills, tightest, mode: budget.mode, state: standing }
+    let mode = state.mode_at(|| ledger.scope_of(at));
+    BudgetStanding { id: Arc::clone(&budget.id), fills, tightest, mode, state: standing }
 }

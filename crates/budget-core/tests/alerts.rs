@@ -42,10 +42,7 @@ fn an_alert_says_what_the_mail_needs() {
     let now = at("2026-11-21T10:30:00Z");
     let mut core = Core::new(CoreConfig::default());
     let usd = common::currency("USD");
-    let limit = usage_types::Limit {
-        measure: usage_types::Measure::Cost(usd),
-        amount: usage_types::Amount(10_000_000_000_000),
-    };
+    let limit = usage_types::Limit::new(usage_types::Measure::Cost(usd), usage_types::Amount(10_000_000_000_000));
     set_fresh(&mut core, [Budget { limits: limit.into(), ..hourly(1) }], now);
     let eur = common::currency("EUR");
     apply(

@@ -72,7 +72,7 @@ fn raising_the_limit_allows_and_lowering_it_blocks_again() {
 fn a_correction_allows_again_and_spending_after_it_blocks_again() {
     let mut core = Core::new(CoreConfig::default());
     let usd = common::currency("USD");
-    let limit = usage_types::Limit { measure: usage_types::Measure::Cost(usd), amount: usage_types::Amount(10) };
+    let limit = usage_types::Limit::new(usage_types::Measure::Cost(usd), usage_types::Amount(10));
     set_fresh(&mut core, [usage_types::Budget { limits: limit.into(), ..budget("daily", SUPPORT, &[], 1) }], day());
     let mut states = Vec::new();
     for (id, pico) in [("1", 10), ("2", -1), ("3", 1), ("4", 5)] {

@@ -53,6 +53,7 @@ fn used_at(core: &Core, now: TimeUs) -> i128 {
     match core.check(&dims, now) {
         Check::Allowed(None) => panic!("the budget matches"),
         Check::Blocked(standing)
+        | Check::WouldBlock { by: standing, .. }
         | Check::Allowed(Some(standing))
         | Check::Reserved(standing)
         | Check::Exceeds(standing) => standing.fill.used.0,
@@ -112,6 +113,20 @@ fn a_block_over_a_rolling_window_says_when_it_ends_and_ends_then_without_an_even
 }
 
 #[test]
+fn a_block_names_another_limit_when_the_one_that_it_names_is_within_first() {
+    let limits = common::limits(&[(Measure::Tokens, 100), (Measure::Requests, 2)]);
+    let mut core = core_with(Budget { limits, ..hourly() });
+    apply(&mut core, &[used("1", ten(), 300), used("2", after(20), 1), used("3", after(40), 1)]);
+    let named = |core: &mut Core, now| -> Vec<String> {
+        core.effects(now).decisions.iter().map(|d| format!("{:?} {}", d.state, d.measure)).collect()
+    };
+    assert_eq!(named(&mut core, after(40)), ["Blocked tokens"]);
+    assert_eq!(core.next_wakeup(), Some(after(61)), "the tokens leave, and two requests stay");
+    assert_eq!(named(&mut core, after(61)), ["Blocked requests"]);
+    assert_eq!(named(&mut core, after(81)), ["Allowed requests"]);
+}
+
+#[test]
 fn a_void_of_what_an_old_bucket_holds_ends_a_block() {
     let mut core = core_with(hourly());
     let first = used("1", ten(), 60);
@@ -124,7 +139,7 @@ fn a_void_of_what_an_old_bucket_holds_ends_a_block() {
 
 #[test]
 fn money_that_was_given_back_leaves_the_window_too_and_then_blocks_without_an_event() {
-    let limit = Limit { measure: Measure::Cost(currency("USD")), amount: usage_types::Amount(80) };
+    let limit = Limit::new(Measure::Cost(currency("USD")), usage_types::Amount(80));
     let mut core = core_with(Budget { limits: limit.into(), ..hourly() });
     let spend = |id: &str, time, pico| Record::new(id, time, SESSION, 0).costing(pico, currency("USD"));
     apply(&mut core, &[spend("1", ten(), -50), spend("2", after(20), 90)]);

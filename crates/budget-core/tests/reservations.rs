@@ -54,6 +54,7 @@ fn said(check: Check) -> (&'static str, i128, i128) {
         Check::Reserved(standing) => ("reserved", standing.fill.used.0, standing.held.0),
         Check::Exceeds(standing) => ("exceeds", standing.fill.used.0, standing.held.0),
         Check::Blocked(standing) => ("blocked", standing.fill.used.0, standing.held.0),
+        Check::WouldBlock { .. } => panic!("no budget is in shadow"),
     }
 }
 
@@ -80,7 +81,7 @@ fn an_estimate_may_fill_a_limit_and_not_exceed_it() {
 fn each_measure_of_an_estimate_is_compared_with_its_own_limits() {
     let usd = currency("USD");
     let limits = [(Measure::Requests, 3), (Measure::Cost(usd), 500), (Measure::Images, 2)];
-    let limits = limits.map(|(measure, amount)| Limit { measure, amount: Amount(amount) });
+    let limits = limits.map(|(measure, amount)| Limit::new(measure, Amount(amount)));
     let core = core_with([Budget { limits: Limits::new(limits.into()).unwrap(), ..budget("daily", SUPPORT, &[], 1) }]);
     let cost = |pico, currency| Some(Money { amount: Pico(pico), currency });
     for (estimate, word) in [
@@ -288,6 +289,7 @@ impl Model {
                 let standing = match check {
                     Check::Allowed(standing) => standing.unwrap(),
                     Check::Reserved(standing) | Check::Exceeds(standing) | Check::Blocked(standing) => standing,
+                    Check::WouldBlock { .. } => panic!("no budget is in shadow"),
                 };
                 let (used, held) = match &*standing.budget.id {
                     "team" => (self.used.iter().sum::<u64>(), self.held(None)),

@@ -49,6 +49,9 @@ pub struct CheckAnswer {
     /// The limit, in units of the measure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
+    /// How much more than the limit is let through, likewise; absent where nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overage: Option<String>,
     /// The balance, in units of the measure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used: Option<String>,
@@ -63,6 +66,9 @@ pub struct CheckAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::Window>")]
     pub window: Option<Window>,
+    /// The budget in shadow that would refuse this request if it were hard; absent where the request is refused anyway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_block: Option<ShadowFinding>,
 }
 
 impl CheckAnswer {
@@ -78,12 +84,45 @@ impl CheckAnswer {
             measure: None,
             currency: None,
             limit: None,
+            overage: None,
             used: None,
             held: None,
             estimate: None,
             window: None,
+            would_block: None,
         }
     }
+}
+
+/// What a budget in shadow would have answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ShadowFinding {
+    /// The id of the budget.
+    pub budget: String,
+    /// Whose balance it is.
+    #[schemars(with = "schema::Scope")]
+    pub scope: Scope,
+    /// Why it would block.
+    #[schemars(with = "schema::ReasonCode")]
+    pub reason_code: ReasonCode,
+    /// The status that it would answer: 403 or 429.
+    pub http_status: u16,
+    /// What the budget limits, like `tokens` or `cost`.
+    pub measure: String,
+    /// The currency of a cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Currency>")]
+    pub currency: Option<Currency>,
+    /// The limit, in units of the measure.
+    pub limit: String,
+    /// How much more than the limit is let through, in units of the measure; absent where nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overage: Option<String>,
+    /// The balance, in units of the measure.
+    pub used: String,
+    /// The window of the balance.
+    #[schemars(with = "schema::Window")]
+    pub window: Window,
 }
 
 /// The answer to a reservation.

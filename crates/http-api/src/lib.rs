@@ -29,7 +29,9 @@ pub use budgets::{
     BudgetsChange, BudgetsPlan, BudgetsSource, BudgetsWrite, Changed, PlannedAction, PlannedChange, PlannedEffect,
     PlannedField, PlannedScope, Precondition, Stated, Tagged,
 };
-pub use check::{CheckAnswer, CheckConfig, CheckQuestion, CheckReason, Enforcement, FailPolicy, Reservation};
+pub use check::{
+    CheckAnswer, CheckConfig, CheckQuestion, CheckReason, Enforcement, FailPolicy, Reservation, ShadowFinding,
+};
 pub use config::HttpConfig;
 pub use engine::{
     Ack, Engine, IntakeRecord, OutputFormat, PublishError, QueryBody, QueryOutput, SqlRequest, WARNING_HEADER,

@@ -125,6 +125,34 @@ pub struct Decision {
     window: Window,
     decided_at: Time,
     expires_at: Time,
+    /// The budget is in shadow, and its limit is reached; the scope may spend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_block: Option<WouldBlock>,
+    /// The budget as a whole has rolled back; the scope is its `match`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rolled_back: Option<RolledBack>,
+    /// How much more than the limit is let through, in units of the measure; absent where nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overage: Option<String>,
+}
+
+/// That a budget blocks nobody any more, because it blocked too many.
+#[derive(JsonSchema)]
+pub struct RolledBack {
+    /// Which state of the budget it was.
+    revision: String,
+    /// How many scopes it blocked.
+    blocked: u64,
+    /// Of how many that it was effective for and that had used something in the window.
+    scopes: u64,
+}
+
+/// What a decision of a budget in shadow would say if it were effective.
+#[derive(JsonSchema)]
+pub struct WouldBlock {
+    reason_code: ReasonCode,
+    /// What a gateway would answer: 403 or 429.
+    http_status: u16,
 }
 
 /// One alert: a balance has reached a threshold of its budget.
@@ -150,11 +178,14 @@ pub struct Alert {
     /// When the limit is reached at that rate; absent where it is already, or not within the window.
     #[serde(skip_serializing_if = "Option::is_none")]
     exhausted_at: Option<Time>,
-    /// Whether reaching the limit blocks: `hard` or `soft`.
+    /// What reaching the limit does: `hard` blocks, `soft` and `shadow` do not.
     mode: String,
     raised_at: Time,
     /// Whom to mail.
     to: Vec<String>,
+    /// How much more than the limit is let through, in units of the measure; absent where nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overage: Option<String>,
 }
 
 /// The reason code of a rejected event.

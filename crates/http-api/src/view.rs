@@ -57,7 +57,7 @@ pub struct BalanceRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::DecisionState>")]
     pub state: Option<DecisionState>,
-    /// Whether reaching the limit blocks: `hard` or `soft`; absent without a budget.
+    /// What reaching the limit does: `hard` blocks, `soft` and `shadow` do not; absent without a budget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
 }

@@ -13,8 +13,8 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use usage_intake::{DeadLetter, Headers, Intake, RecordParts};
 use usage_types::{
-    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Every, ReasonCode, RejectCode, Rejection, Scope,
-    TimeUs, TokenClass, Window, WindowKind,
+    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Every, ReasonCode, RejectCode, Rejection,
+    RolledBack, Scope, TimeUs, TokenClass, Window, WindowKind,
 };
 
 const EVENT: &str = include_str!("../../../schemas/usage-event.v1.json");
@@ -180,14 +180,20 @@ fn decision() -> Decision {
         window: window(),
         decided_at: TimeUs(1),
         expires_at: TimeUs(TimeUs::DAY),
+        would_block: None,
+        rolled_back: None,
+        overage: None,
     }
 }
 
 #[test]
 fn the_decisions_schema_describes_what_is_published() {
-    let written = serde_json::to_value(decision()).unwrap();
-    check_written(DECISION, &written);
+    let rolled_back = Some(RolledBack { revision: "a4".into(), blocked: 3, scopes: 12 });
+    let overage = Some("50".into());
+    let everything = Decision { rolled_back: rolled_back.clone(), overage, ..decision().shadowed() };
+    check_written(DECISION, &serde_json::to_value(everything).unwrap());
     let validator = validator(DECISION);
+    check_valid(&validator, "blocked", &serde_json::to_value(decision()).unwrap());
     let allowed = Decision {
         state: DecisionState::Allowed,
         reason_code: ReasonCode::WithinQuota,
@@ -206,6 +212,10 @@ fn the_decisions_schema_describes_what_is_published() {
         Decision { http_status: 403, ..allowed.clone() },
         Decision { seq: 0, ..decision() },
         Decision { measure: "money".into(), ..decision() },
+        Decision { would_block: decision().shadowed().would_block, ..decision() },
+        Decision { http_status: 200, ..decision() }.shadowed(),
+        Decision { rolled_back, ..decision() },
+        Decision { reason_code: ReasonCode::WithinQuota, ..decision() }.shadowed(),
     ] {
         assert!(!validator.is_valid(&serde_json::to_value(&contradiction).unwrap()), "{contradiction:?}");
     }
@@ -244,6 +254,7 @@ fn the_alerts_schema_describes_what_is_published() {
         mode: "hard".into(),
         raised_at: TimeUs(1),
         to: vec!["lead@example.com".into()],
+        overage: Some("50.5".into()),
     };
     check_written(ALERT, &serde_json::to_value(&alert).unwrap());
     let least = Alert {
@@ -252,6 +263,7 @@ fn the_alerts_schema_describes_what_is_published() {
         exhausted_at: None,
         window_name: None,
         to: Vec::new(),
+        overage: None,
         ..alert
     };
     check_valid(&validator(ALERT), "least", &serde_json::to_value(&least).unwrap());
@@ -311,6 +323,8 @@ fn the_budgets_schema_and_the_reader_agree() {
         ("{ tokens: many }", false),
         ("{ token: 5 }", false),
         ("{ tokens: 5, requests: 5 }", false),
+        ("{ tokens: 5, overage: 2 }", true),
+        ("{ overage: 2 }", false),
         ("{ tokens: 5 }, limits: [{ requests: 5 }]", false),
         ("{ images: 5 }", true),
         ("{ compute_hours: 0 }", false),
@@ -367,6 +381,19 @@ fn the_budgets_schema_and_the_reader_agree() {
             is_good,
         );
     }
+    for (preset, is_good) in [
+        ("{ mode: shadow }", true),
+        ("{ mode: canary, canary: 10%, rollback: { blocked_over: 20% }, overage: 5%, alerts: { at: [] } }", true),
+        ("{}", true),
+        ("{ limit: { tokens: 5 } }", false),
+        ("{ mode: canary }", false),
+        ("{ canary: 10% }", false),
+        ("{ mode: soft, rollback: { blocked_over: 20% } }", false),
+        ("{ http_status: 500 }", false),
+        ("5", false),
+    ] {
+        check(&format!("presets:\n  mine: {preset}\nbudgets: []\n"), is_good);
+    }
     for (rest, is_good) in [
         (", match: { namespace: support }, per: [user, api_key], mode: soft", true),
         (", match: {}, per: [], mode: hard, http_status: 429", true),
@@ -392,7 +419,30 @@ fn the_budgets_schema_and_the_reader_agree() {
         (", per: user", false),
         (", per: [users]", false),
         (", per: [user, user]", false),
-        (", mode: shadow", false),
+        (", mode: shadow", true),
+        (", mode: block", false),
+        (", overage: 10%", true),
+        (", overage: { tokens: 5 }", true),
+        (", overage: [{ tokens: 5 }]", true),
+        (", overage: 10", false),
+        (", overage: { token: 5 }", false),
+        (", preset: ci", true),
+        (", preset: production, mode: hard", true),
+        (", preset: {}", false),
+        (", per: [user], mode: canary, canary: 10%", true),
+        (", per: [user], mode: canary, canary: 0.1, rollback: { blocked_over: 20%, at_least: 5 }", true),
+        (", per: [user], rollback: { blocked_over: 0.25 }", true),
+        (", per: [user], mode: canary", false),
+        (", per: [user], canary: 10%", false),
+        (", mode: canary, canary: 10%", false),
+        (", per: [user], mode: canary, canary: 0%", false),
+        (", per: [user], mode: canary, canary: 101%", false),
+        (", per: [user], mode: canary, canary: 1.5", false),
+        (", per: [user], mode: canary, canary: some", false),
+        (", rollback: { blocked_over: 20% }", false),
+        (", per: [user], mode: soft, rollback: { blocked_over: 20% }", false),
+        (", per: [user], rollback: { at_least: 5 }", false),
+        (", per: [user], rollback: { blocked_over: 20%, at_least: 0 }", false),
         (", http_status: 500", false),
         (", alerts: { at: [0] }", false),
         (", alerts: { at: [10.5] }", false),

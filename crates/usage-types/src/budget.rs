@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Amount, Dimension, DimensionSet, Limits, Scope, SpecialLimits, WindowSpec};
+use crate::{Amount, Dimension, DimensionSet, Limits, Mode, Rollback, Scope, SpecialLimits, WindowSpec};
 
 /// The id of a budget: letters, digits, `-`, `_` and `.`, at most 128 bytes, unique in its file.
 pub type BudgetId = Arc<str>;
@@ -36,27 +36,6 @@ impl fmt::Display for Ppm {
             return write!(f, "{whole}");
         }
         write!(f, "{whole}.{}", format!("{part:06}").trim_end_matches('0'))
-    }
-}
-
-/// What a budget does when it is reached.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Blocks.
-    #[default]
-    Hard,
-    /// Alerts only.
-    Soft,
-}
-
-impl Mode {
-    /// The name in YAML and JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Hard => "hard",
-            Self::Soft => "soft",
-        }
     }
 }
 
@@ -95,6 +74,8 @@ pub struct Budget {
     pub overcommit: bool,
     /// What happens when one is reached.
     pub mode: Mode,
+    /// When it goes on in shadow by itself.
+    pub rollback: Option<Rollback>,
     /// When to alert, and whom.
     pub alerts: AlertRule,
     /// The HTTP status of a block: 403 or 429.

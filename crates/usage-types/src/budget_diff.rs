@@ -117,11 +117,13 @@ fn flatten(path: String, value: &Value, fields: &mut Vec<(String, Value)>) {
             let mut taken: Vec<String> = Vec::new();
             for (at, item) in items.iter().enumerate() {
                 let mut item = item.clone();
+                let overage = item.as_object_mut().and_then(|limit| limit.remove("overage"));
                 let mut label = label(&path, &mut item).unwrap_or_else(|| format!("{path}[{at}]"));
                 if taken.contains(&label) {
                     label = format!("{label}[{at}]");
                 }
                 taken.push(label.clone());
+                overage.iter().for_each(|overage| flatten(format!("{label}.overage"), overage, fields));
                 flatten(label, &item, fields);
             }
         }
@@ -188,6 +190,24 @@ mod tests {
             assert!(fields.as_array().unwrap().contains(&expected), "{expected} is not in {fields:#}");
         }
         assert_eq!(fields.as_array().unwrap().len(), 9, "{fields:#}");
+    }
+
+    #[test]
+    fn what_a_budget_does_when_it_is_reached_is_compared_too() {
+        let old = "{ id: a, per: [user], window: { every: day }, limits: [{ tokens: 100 }, { cost: 2 USD, overage: 1 USD }] }";
+        let new = "{ id: a, per: [user], window: { every: day }, limits: [{ tokens: 100 }, { cost: 2 USD, overage: 0.5 USD }], \
+                   overage: { tokens: 7 }, mode: canary, canary: 12.5%, rollback: { blocked_over: 20%, at_least: 4 } }";
+        let changed = json!([
+            { "path": "canary", "new": "0.125" },
+            { "path": "limits.cost.overage", "old": "1 USD", "new": "0.5 USD" },
+            { "path": "limits.tokens.overage", "new": 7 },
+            { "path": "mode", "old": "hard", "new": "canary" },
+            { "path": "rollback.at_least", "new": 4 },
+            { "path": "rollback.blocked_over", "new": "0.2" },
+        ]);
+        let mut fields = shown(old, new)[0]["fields"].as_array().unwrap().clone();
+        fields.sort_by_key(|field| field["path"].to_string());
+        assert_eq!(json!(fields), changed);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 
 mod field;
 mod limit;
+mod mode;
+mod overage;
+mod preset;
 mod promise;
 mod special;
 mod tree;
@@ -14,11 +17,14 @@ use std::sync::Arc;
 
 use crate::budget_file::field::{Field, nearest};
 use crate::budget_file::limit::limits;
+use crate::budget_file::mode::mode;
+use crate::budget_file::overage::Overage;
+use crate::budget_file::preset::Presets;
 use crate::budget_file::promise::Promise;
 use crate::budget_file::special::special;
 use crate::budget_file::window::window;
 use crate::{
-    AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Limits, Mode, Pico, Ppm, Scope,
+    AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Limits, Pico, Ppm, Scope,
     SpecialLimit, SpecialLimits, UsageEvent,
 };
 
@@ -56,8 +62,9 @@ impl BudgetSet {
 
     fn parse(text: &str) -> Result<Self, BudgetError> {
         let Some(root) = tree::parse(text)? else { return Ok(Self::default()) };
+        let built_in = tree::parse(preset::BUILT_IN)?;
         let mut promises = Vec::new();
-        let set = budgets(&root, &mut promises)?;
+        let set = budgets(&root, built_in.as_deref(), &mut promises)?;
         promise::check(&promises)?;
         Ok(set)
     }
@@ -69,11 +76,13 @@ impl BudgetSet {
     pub fn with_budget(&self, text: &str) -> Result<(BudgetId, Self), BudgetError> {
         bytes_within(text, FILE_BYTES_MAX)?;
         let root = tree::parse(text)?.ok_or_else(|| whole("it is empty; write a budget, starting with its `id`"))?;
+        let built_in = tree::parse(preset::BUILT_IN)?;
         let mut promises = Vec::new();
-        let (_, new) = budget(&Field { node: &root, path: String::new() }, &mut promises)?;
+        let presets = Presets::of(None, built_in.as_deref())?;
+        let (_, new) = budget(&Field { node: &root, path: String::new() }, &presets, &mut promises)?;
         let others = tree::parse(&self.without(&new.id).canonical())?;
         if let Some(others) = &others {
-            budgets(others, &mut promises)?;
+            budgets(others, None, &mut promises)?;
         }
         promise::check(&promises).map_err(|error| match error.field.starts_with("budgets[") {
             // It stands in no text that anybody has written.
@@ -106,13 +115,18 @@ fn bytes_within(text: &str, max: usize) -> Result<(), BudgetError> {
 }
 
 /// All budgets of a file. What they promise is added to the list.
-fn budgets<'n>(root: &'n tree::Node, promises: &mut Vec<Promise<'n>>) -> Result<BudgetSet, BudgetError> {
+fn budgets<'n>(
+    root: &'n tree::Node,
+    built_in: Option<&'n tree::Node>,
+    promises: &mut Vec<Promise<'n>>,
+) -> Result<BudgetSet, BudgetError> {
     let mut set = BudgetSet::default();
-    let file = Field { node: root, path: String::new() }.members(&["budgets"], "`budgets:` and a list")?;
+    let file = Field { node: root, path: String::new() }.members(&["presets", "budgets"], "`budgets:` and a list")?;
+    let presets = Presets::of(file.get("presets"), built_in)?;
     let Some(list) = file.get("budgets") else { return Ok(set) };
     let mut lines = std::collections::HashMap::new();
     for field in list.list("a list of budgets, each starting with `- id: NAME`")? {
-        let (id, budget) = budget(&field, promises)?;
+        let (id, budget) = budget(&field, &presets, promises)?;
         let line = id.node.place.line();
         if let Some(first) = lines.insert(Arc::clone(&budget.id), line) {
             return Err(id.error(format!("the id `{}` is already used in line {first}; choose another", budget.id)));
@@ -123,7 +137,7 @@ fn budgets<'n>(root: &'n tree::Node, promises: &mut Vec<Promise<'n>>) -> Result<
 }
 
 /// The fields of a budget.
-const BUDGET: [&str; 12] = [
+const BUDGET: [&str; 16] = [
     "id",
     "match",
     "per",
@@ -134,21 +148,37 @@ const BUDGET: [&str; 12] = [
     "plans",
     "overcommit",
     "mode",
+    "canary",
+    "rollback",
+    "overage",
+    "preset",
     "alerts",
     "http_status",
 ];
 
 /// One budget, and the field of its id. What it promises is added to the list.
-fn budget<'n>(field: &Field<'n>, promises: &mut Vec<Promise<'n>>) -> Result<(Field<'n>, Arc<Budget>), BudgetError> {
-    let members = field.members(&BUDGET, "`id`, `window` and `limit`")?;
+fn budget<'n>(
+    field: &Field<'n>,
+    presets: &Presets<'n>,
+    promises: &mut Vec<Promise<'n>>,
+) -> Result<(Field<'n>, Arc<Budget>), BudgetError> {
+    let members = presets.fill(field.members(&BUDGET, "`id`, `window` and `limit`")?)?;
     let id = members.required("id", "a name of its own, like `id: support-daily`")?;
     let matches = members.get("match").map_or(Ok(Scope::default()), |field| scope(&field))?;
     let per = members.get("per").map_or(Ok(DimensionSet::default()), |field| dimensions(&field, &matches))?;
     let dims: DimensionSet = matches.iter().map(|(dim, _)| dim).chain(per.iter()).collect();
     let field = members.required("window", "it like `window: { every: day, zone: Europe/Berlin }`")?;
     let window = window(&field, dims)?;
-    let limits = limits(&members)?;
-    let (places, special): (Vec<Field<'n>>, Vec<SpecialLimit>) = special(&members, &matches, per)?.into_iter().unzip();
+    let mut limits = limits(&members)?;
+    let (places, mut special): (Vec<Field<'n>>, Vec<SpecialLimit>) =
+        special(&members, &matches, per)?.into_iter().unzip();
+    if let Some(field) = members.get("overage") {
+        let overage = Overage::read(&field)?;
+        overage.check(&field, [&limits].into_iter().chain(special.iter().map(|entry| &entry.limits)))?;
+        limits = overage.on(&limits);
+        special.iter_mut().for_each(|entry| entry.limits = overage.on(&entry.limits));
+    }
+    let (mode, rollback) = mode(&members, per)?;
     let budget = Arc::new(Budget {
         id: budget_id(&id)?,
         matches,
@@ -157,7 +187,8 @@ fn budget<'n>(field: &Field<'n>, promises: &mut Vec<Promise<'n>>) -> Result<(Fie
         limits,
         special: SpecialLimits::new(special),
         overcommit: members.get("overcommit").map_or(Ok(false), |field| yes_or_no(&field))?,
-        mode: members.get("mode").map_or(Ok(Mode::default()), |field| mode(&field))?,
+        mode,
+        rollback,
         alerts: members.get("alerts").map_or(Ok(AlertRule::default()), |field| alerts(&field))?,
         http_status: members.get("http_status").map_or(Ok(window.default_status()), |field| status(&field))?,
     });
@@ -239,17 +270,6 @@ fn dimensions(field: &Field<'_>, matches: &Scope) -> Result<DimensionSet, Budget
         set.insert(dimension);
     }
     Ok(set)
-}
-
-fn mode(field: &Field<'_>) -> Result<Mode, BudgetError> {
-    match field.text("hard or soft")? {
-        "hard" => Ok(Mode::Hard),
-        "soft" => Ok(Mode::Soft),
-        "shadow" => {
-            Err(field.error("the mode `shadow` is not available yet; use `soft`, which alerts and does not block"))
-        }
-        other => Err(field.error(format!("{other:?} is no mode; use hard or soft"))),
-    }
 }
 
 fn alerts(field: &Field<'_>) -> Result<AlertRule, BudgetError> {

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use serde::ser::{SerializeMap, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
-use crate::{AlertRule, Budget, BudgetSet, Dimension, Limit, Limits, Measure, SpecialLimits, Whom, WindowSpec};
+use crate::{
+    AlertRule, Budget, BudgetSet, Dimension, Limit, Limits, Measure, Mode, Rollback, SpecialLimits, Whom, WindowSpec,
+};
 
 impl BudgetSet {
     /// The most bytes of a canonical text that is read back.
@@ -34,9 +36,9 @@ impl Serialize for BudgetSet {
 impl Serialize for Budget {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Named one by one and without `..`, so that a new member is not forgotten.
-        let Self { id, matches, per, window, limits, special, overcommit, mode, alerts, http_status } = self;
+        let Self { id, matches, per, window, limits, special, overcommit, mode, rollback, alerts, http_status } = self;
         let AlertRule { at, to } = alerts;
-        let mut budget = serializer.serialize_struct("Budget", 11)?;
+        let mut budget = serializer.serialize_struct("Budget", 13)?;
         budget.serialize_field("id", id)?;
         budget.serialize_field("match", matches)?;
         budget.serialize_field("per", &per.iter().map(Dimension::name).collect::<Vec<_>>())?;
@@ -46,6 +48,9 @@ impl Serialize for Budget {
         budget.serialize_field("plans", &Plans(self))?;
         budget.serialize_field("overcommit", overcommit)?;
         budget.serialize_field("mode", mode.name())?;
+        let canary = if let Mode::Canary(share) = mode { Some(share.to_string()) } else { None };
+        budget.serialize_field("canary", &canary)?;
+        budget.serialize_field("rollback", &rollback.map(RollsBack::from))?;
         budget.serialize_field("alerts", &Alerts { at: at.iter().map(ToString::to_string).collect(), to })?;
         budget.serialize_field("http_status", http_status)?;
         budget.end()
@@ -59,17 +64,23 @@ impl Serialize for Limits {
 }
 
 impl Serialize for Limit {
-    /// One measure by its name in the file: counts as numbers, everything else as text, so that no reader makes a float of it.
+    /// One measure by its name in the file: counts as numbers, everything else as text, so that no reader makes a float of it. An overage is
+    /// written with its limit, whichever way it was given.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { measure, amount } = *self;
-        let mut limit = serializer.serialize_map(Some(1))?;
-        let text = measure.format(amount);
-        match measure {
-            Measure::Cost(currency) => limit.serialize_entry("cost", &format!("{text} {currency}"))?,
-            Measure::Compute => limit.serialize_entry("compute_seconds", &text)?,
-            Measure::TokensOf(class) => serialize_count(&mut limit, class.name(), amount.0)?,
-            Measure::Tokens | Measure::Requests | Measure::ToolCalls | Measure::Images => {
-                serialize_count(&mut limit, measure.name(), amount.0)?;
+        let Self { measure, amount, overage } = *self;
+        let mut limit = serializer.serialize_map(None)?;
+        let name = match measure {
+            Measure::Cost(_) => "cost",
+            Measure::Compute => "compute_seconds",
+            Measure::TokensOf(class) => class.name(),
+            Measure::Tokens | Measure::Requests | Measure::ToolCalls | Measure::Images => measure.name(),
+        };
+        for (name, amount) in [(name, amount), ("overage", overage)].into_iter().filter(|(_, amount)| amount.0 > 0) {
+            let text = measure.format(amount);
+            match measure {
+                Measure::Cost(currency) => limit.serialize_entry(name, &format!("{text} {currency}"))?,
+                Measure::Compute => limit.serialize_entry(name, &text)?,
+                _ => serialize_count(&mut limit, name, amount.0)?,
             }
         }
         limit.end()
@@ -79,6 +90,18 @@ impl Serialize for Limit {
 /// A count: the file's bound keeps it within 64 bits.
 fn serialize_count<M: SerializeMap>(limit: &mut M, name: &str, count: i128) -> Result<(), M::Error> {
     limit.serialize_entry(name, &i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+#[derive(Serialize)]
+struct RollsBack {
+    blocked_over: String,
+    at_least: u32,
+}
+
+impl From<Rollback> for RollsBack {
+    fn from(Rollback { blocked_over, at_least }: Rollback) -> Self {
+        Self { blocked_over: blocked_over.to_string(), at_least }
+    }
 }
 
 struct Window(WindowSpec);
@@ -158,7 +181,10 @@ mod tests {
       - { match: { user: b, namespace: n }, limit: { images: 2 } }
     plans: { by: namespace, zeta: { of: [x, "1"], limit: { requests: 9 } }, alpha: { limit: { tokens: 8 } }, nobody: { of: [], limit: { tokens: 8 } } }
     overcommit: true
-    mode: soft
+    overage: 50%
+    mode: canary
+    canary: 12.5%
+    rollback: { blocked_over: 1%, at_least: 3 }
     alerts: { at: [0.000001, 0.8, 10], to: [a@b.c] }
     http_status: 429
   - { id: few, window: { every: hour }, limit: { requests: 5 } }
@@ -209,7 +235,7 @@ mod tests {
             set.canonical(),
             concat!(
                 r#"{"budgets":[{"id":"few","match":{},"per":[],"window":{"every":"hour","zone":"UTC"},"limits":[{"requests":5}],"#,
-                r#""overrides":[],"plans":null,"overcommit":false,"mode":"hard","alerts":{"at":["0.8","1"],"to":[]},"http_status":429}]}"#
+                r#""overrides":[],"plans":null,"overcommit":false,"mode":"hard","canary":null,"rollback":null,"alerts":{"at":["0.8","1"],"to":[]},"http_status":429}]}"#
             )
         );
         assert_eq!(BudgetSet::default().canonical(), r#"{"budgets":[]}"#);

@@ -100,6 +100,27 @@ impl<'de> Deserialize<'de> for ReasonCode {
     }
 }
 
+/// What a decision of a budget in shadow would say if it were effective.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WouldBlock {
+    /// Why it would block.
+    pub reason_code: ReasonCode,
+    /// What a gateway would answer: 403 or 429.
+    pub http_status: u16,
+}
+
+/// What a decision says when its budget has rolled back: it blocks nobody any more, and its scopes are decided as in shadow until the budget
+/// is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// Which state of the budget it was: a change of its limits, scopes, window, mode or rollback makes another one.
+    pub revision: String,
+    /// How many scopes it blocked.
+    pub blocked: u64,
+    /// Of how many that it was effective for and that had used something in the window.
+    pub scopes: u64,
+}
+
 /// One decision: the latest per key is in force until `expires_at`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
@@ -130,9 +151,48 @@ pub struct Decision {
     pub decided_at: TimeUs,
     /// When it ends by itself: the end of the window.
     pub expires_at: TimeUs,
+    /// The budget is in shadow, and its limit is reached. What stands above this is for all who do not know of it: the scope may spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_block: Option<WouldBlock>,
+    /// The budget has rolled back: said once for the budget, with the values of its `match` as the scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBack>,
+    /// How much more than the limit the budget lets through before it blocks, likewise; absent where nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overage: Option<String>,
 }
 
 impl Decision {
+    /// Whether the limit was reached: it blocks, or would.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        self.state == DecisionState::Blocked || self.would_block.is_some()
+    }
+
+    /// What it comes to in one word: `blocked`, `would_block`, `rolled_back` or `allowed`.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        match self.state {
+            DecisionState::Blocked => "blocked",
+            DecisionState::Allowed if self.would_block.is_some() => "would_block",
+            DecisionState::Allowed if self.rolled_back.is_some() => "rolled_back",
+            DecisionState::Allowed => "allowed",
+        }
+    }
+
+    /// As a budget in shadow says it: a block becomes what would be one.
+    #[must_use]
+    pub fn shadowed(self) -> Self {
+        let would_block = WouldBlock { reason_code: self.reason_code, http_status: self.http_status };
+        Self {
+            state: DecisionState::Allowed,
+            reason_code: ReasonCode::WithinQuota,
+            http_status: 200,
+            would_block: Some(would_block),
+            ..self
+        }
+    }
+
     /// The key on the compacted topic.
     #[must_use]
     pub fn key(&self) -> String {
@@ -178,12 +238,15 @@ pub struct Alert {
     /// When the limit is reached at that rate; `None` where it is reached already or not within the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exhausted_at: Option<TimeUs>,
-    /// Whether reaching the limit blocks: `hard` or `soft`.
+    /// What reaching the limit does: `hard` blocks, `soft` and `shadow` do not.
     pub mode: String,
     /// When it was raised, by the worker's clock.
     pub raised_at: TimeUs,
     /// Whom to mail.
     pub to: Vec<String>,
+    /// How much more than the limit the budget lets through before it blocks, in units of the measure; absent where nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overage: Option<String>,
 }
 
 /// The id of an alert: a function of budget, scope, window and threshold alone, so that raising it twice is raising it once.
@@ -213,6 +276,9 @@ mod tests {
             window: Window { start: TimeUs(0), end: TimeUs(TimeUs::DAY), zone: chrono_tz::Europe::Berlin },
             decided_at: TimeUs(1),
             expires_at: TimeUs(TimeUs::DAY),
+            would_block: None,
+            rolled_back: None,
+            overage: None,
         };
         let json = serde_json::to_string(&decision).unwrap();
         assert_eq!(
@@ -226,5 +292,9 @@ mod tests {
         );
         assert_eq!(serde_json::from_str::<Decision>(&json).unwrap(), decision);
         assert_eq!(decision.key(), "support-daily|namespace=support");
+        let shadowed = serde_json::to_value(decision.shadowed()).unwrap();
+        assert_eq!((&shadowed["state"], &shadowed["http_status"]), (&"allowed".into(), &200.into()));
+        let would_block = serde_json::json!({"reason_code": "NAMESPACE_QUOTA_EXCEEDED", "http_status": 403});
+        assert_eq!(shadowed["would_block"], would_block);
     }
 }

@@ -18,6 +18,7 @@ mod estimate;
 mod event;
 mod limit;
 mod measure;
+mod mode;
 mod partition;
 mod reject;
 mod special;
@@ -25,14 +26,17 @@ mod time;
 mod units;
 mod window;
 
-pub use budget::{AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Mode, Ppm};
+pub use budget::{AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Ppm};
 pub use budget_diff::{BudgetChange, BudgetDiff, FieldChange, budget_fields, diff};
-pub use decision::{Alert, Decision, DecisionState, ReasonCode, Window, alert_id, decision_key};
+pub use decision::{
+    Alert, Decision, DecisionState, ReasonCode, RolledBack, Window, WouldBlock, alert_id, decision_key,
+};
 pub use dimension::{Dimension, DimensionSet, Dimensions, Scope};
 pub use estimate::Estimate;
 pub use event::{Cost, CostOrigin, EventPosition, Role, TokenClass, Tokens, UsageEvent};
 pub use limit::{Fill, Limit, Limits};
 pub use measure::{Amount, Measure};
+pub use mode::{Mode, Rollback};
 pub use partition::canonical_key;
 pub use reject::{RejectCode, Rejection};
 pub use special::{SpecialLimit, SpecialLimits, Whom};

@@ -11,6 +11,28 @@ pub struct Limit {
     pub measure: Measure,
     /// How much, in the measure's smallest unit; more than zero.
     pub amount: Amount,
+    /// How much more is let through before it blocks, likewise. Shares and alerts are of the amount without it.
+    pub overage: Amount,
+}
+
+impl Limit {
+    /// A limit without overage.
+    #[must_use]
+    pub const fn new(measure: Measure, amount: Amount) -> Self {
+        Self { measure, amount, overage: Amount(0) }
+    }
+
+    /// The overage as text in units of the measure, where there is one.
+    #[must_use]
+    pub fn told_overage(&self) -> Option<String> {
+        (self.overage.0 > 0).then(|| self.measure.format(self.overage))
+    }
+
+    /// How much has to be used for it to block.
+    #[must_use]
+    pub fn blocks_at(&self) -> Amount {
+        Amount(self.amount.0.saturating_add(self.overage.0))
+    }
 }
 
 /// The limits of a budget, in the order of its file: at least one, each of another measure. The first that is reached blocks.
@@ -34,6 +56,18 @@ impl Limits {
         self.0.iter().copied()
     }
 
+    /// Each as something else, of the same measure.
+    #[must_use]
+    pub fn with(&self, each: impl Fn(Limit) -> Limit) -> Self {
+        Self(self.0.iter().map(|limit| Limit { measure: limit.measure, ..each(*limit) }).collect())
+    }
+
+    /// The first of the file.
+    #[must_use]
+    pub fn first(&self) -> Limit {
+        self.0[0]
+    }
+
     /// Each with what is used of it.
     pub fn fills(&self, used: impl Fn(Measure) -> Amount) -> impl Iterator<Item = Fill> {
         self.0.iter().map(move |limit| Fill { limit: *limit, used: used(limit.measure) })
@@ -42,11 +76,18 @@ impl Limits {
     /// The one of which the largest share is used; among equals the first.
     #[must_use]
     pub fn tightest(&self, used: impl Fn(Measure) -> Amount) -> Fill {
-        let first = Fill { limit: self.0[0], used: used(self.0[0].measure) };
+        let first = Fill { limit: self.first(), used: used(self.first().measure) };
         self.fills(used).skip(1).fold(first, |best, fill| if fill.cmp_share(&best).is_gt() { fill } else { best })
     }
 
-    /// Whether one of them is reached.
+    /// Of those that are reached, with their overage, the one of which the largest share is used; among equals the first.
+    #[must_use]
+    pub fn tripped(&self, used: impl Fn(Measure) -> Amount) -> Option<Fill> {
+        let reached = self.fills(used).filter(Fill::is_reached);
+        reached.reduce(|best, fill| if fill.cmp_share(&best).is_gt() { fill } else { best })
+    }
+
+    /// Whether one of them is reached, with its overage.
     #[must_use]
     pub fn is_reached(&self, used: impl Fn(Measure) -> Amount) -> bool {
         self.fills(used).any(|fill| fill.is_reached())
@@ -69,10 +110,10 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// Whether nothing is left.
+    /// Whether nothing is left, of the overage either.
     #[must_use]
     pub fn is_reached(&self) -> bool {
-        self.used >= self.limit.amount
+        self.used >= self.limit.blocks_at()
     }
 
     /// Whether this share of the limit is used.
@@ -118,7 +159,7 @@ mod tests {
     use super::*;
 
     fn fill(used: i128, limit: i128) -> Fill {
-        Fill { limit: Limit { measure: Measure::Tokens, amount: Amount(limit) }, used: Amount(used) }
+        Fill { limit: Limit::new(Measure::Tokens, Amount(limit)), used: Amount(used) }
     }
 
     #[test]
@@ -148,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_tightest_limit_is_the_one_with_the_largest_share_used() {
-        let limit = |measure, amount| Limit { measure, amount: Amount(amount) };
+        let limit = |measure, amount| Limit::new(measure, Amount(amount));
         let limits = vec![limit(Measure::Tokens, 100), limit(Measure::Requests, 10), limit(Measure::ToolCalls, 5)];
         let limits = Limits::new(limits).unwrap();
         let used = |tokens, requests, calls| {
@@ -163,6 +204,15 @@ mod tests {
         assert_eq!(tightest(59, 6, 2), Measure::Requests);
         assert_eq!(tightest(100, 10, 6), Measure::ToolCalls);
         assert!(limits.is_reached(used(0, 0, 5)) && !limits.is_reached(used(99, 9, 4)));
+        let allowed = |limit: Limit| match limit.measure {
+            Measure::Tokens => Limit { overage: Amount(50), ..limit },
+            _ => limit,
+        };
+        let limits = limits.with(allowed);
+        let tripped = |tokens, requests| limits.tripped(used(tokens, requests, 0)).map(|fill| fill.limit.measure);
+        assert_eq!([tripped(149, 9), tripped(150, 9)], [None, Some(Measure::Tokens)]);
+        assert_eq!(tripped(149, 10), Some(Measure::Requests), "the fullest has overage left");
+        assert_eq!(tripped(150, 16), Some(Measure::Requests));
         assert_eq!(Limits::new(vec![limit(Measure::Tokens, 1), limit(Measure::Tokens, 2)]), None);
         assert_eq!(Limits::new(Vec::new()), None);
     }

@@ -84,7 +84,7 @@ mod tests {
         let entry = |whom, values: &[&[(Dimension, &str)]]| SpecialLimit {
             whom,
             values: values.iter().map(|values| Scope::new(values.iter().copied())).collect(),
-            limits: Limit { measure: Measure::Tokens, amount: Amount(1) }.into(),
+            limits: Limit::new(Measure::Tokens, Amount(1)).into(),
         };
         let special = SpecialLimits::new(vec![
             entry(Whom::Override, &[&[(Dimension::Team, "t"), (Dimension::User, "a")]]),

@@ -3,7 +3,7 @@
 
 use usage_types::{
     AlertRule, Amount, Budget, BudgetError, BudgetSet, Currency, Dimension, DimensionSet, Every, Limit, Measure, Mode,
-    Ppm, Scope, SpecialLimits, TokenClass, WindowSpec,
+    Ppm, Rollback, Scope, SpecialLimits, TokenClass, WindowSpec,
 };
 
 const CONTRACT: &str = r#"budgets:
@@ -46,10 +46,11 @@ fn the_contracts_example_is_read() {
         matches: Scope::new([(Dimension::Namespace, "support")]),
         per: DimensionSet::default(),
         window: WindowSpec::calendar(Every::Day, chrono_tz::Europe::Berlin),
-        limits: Limit { measure: Measure::Tokens, amount: Amount(1_000_000) }.into(),
+        limits: Limit::new(Measure::Tokens, Amount(1_000_000)).into(),
         special: SpecialLimits::default(),
         overcommit: false,
         mode: Mode::Hard,
+        rollback: None,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["support-leads@example.com".into()] },
         http_status: 403,
     };
@@ -67,6 +68,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(one(&with("alerts: { at: [] }")).alerts.at, []);
     assert_eq!(one(&with("http_status: 403")).http_status, 403);
     assert_eq!(one(&with("mode: soft")).mode, Mode::Soft);
+    assert_eq!(one(&with("mode: shadow")).mode, Mode::Shadow);
     assert_eq!(one(&with("per: [user, namespace]")).per, DimensionSet::of(&[Dimension::Namespace, Dimension::User]));
 }
 
@@ -95,7 +97,7 @@ fn every_measure_is_read_in_its_smallest_unit() {
         ("{ cost: \"500.00 USD\" }", usd, 500_000_000_000_000),
         ("{ cost: 0.000000000001 USD }", usd, 1),
     ] {
-        assert_eq!(one(&limited(limit)).limits, Limit { measure, amount: Amount(amount) }.into(), "{limit}");
+        assert_eq!(one(&limited(limit)).limits, Limit::new(measure, Amount(amount)).into(), "{limit}");
     }
 }
 
@@ -494,8 +496,7 @@ fn a_bad_limit_is_refused() {
 
 #[test]
 fn a_bad_mode_alert_or_status_is_refused() {
-    check(&with("mode: shadow"), 5, 11, "budgets[0].mode", "not available yet");
-    check(&with("mode: Hard"), 5, 11, "budgets[0].mode", "use hard or soft");
+    check(&with("mode: Hard"), 5, 11, "budgets[0].mode", "did you mean `hard`?");
     check(&with("http_status: 503"), 5, 18, "budgets[0].http_status", "use 403 or 429");
     let at = |value: &str, message| {
         check(&with(&format!("alerts: {{ at: [0.5, {value}] }}")), 5, 25, "budgets[0].alerts.at[1]", message);
@@ -526,9 +527,116 @@ fn a_bad_mode_alert_or_status_is_refused() {
 }
 
 #[test]
+fn a_canary_and_a_rollback_are_shares_of_scopes() {
+    let read = |text: &str| {
+        let budget = one(&with(&format!("per: [user]\n    {text}")));
+        (budget.mode, budget.rollback)
+    };
+    let over = |ppm, at_least| Some(Rollback { blocked_over: Ppm(ppm), at_least });
+    assert_eq!(read("mode: canary\n    canary: 10%"), (Mode::Canary(Ppm(100_000)), None));
+    assert_eq!(read("mode: canary\n    canary: \"0.1234 %\""), (Mode::Canary(Ppm(1_234)), None));
+    assert_eq!(read("mode: canary\n    canary: 1.0"), (Mode::Canary(Ppm::ONE), None));
+    assert_eq!(read("rollback: { blocked_over: 0.2 }"), (Mode::Hard, over(200_000, Rollback::AT_LEAST)));
+    let both = "mode: canary\n    canary: 5%\n    rollback: { blocked_over: 25%, at_least: 3 }";
+    assert_eq!(read(both), (Mode::Canary(Ppm(50_000)), over(250_000, 3)));
+}
+
+#[test]
+fn a_bad_canary_or_rollback_is_refused() {
+    let check = |text: &str, place: (usize, usize), field: &str, message| {
+        check(&with(&format!("per: [user]\n    {text}")), place.0, place.1, &format!("budgets[0].{field}"), message);
+    };
+    check("mode: canari", (6, 11), "mode", "did you mean `canary`?");
+    check("canary: 10%", (6, 13), "canary", "write `mode: canary`");
+    check("rollback: {}", (6, 15), "rollback.blocked_over", "`blocked_over` is missing");
+    check("rollback: { blocked_over: 100% }", (6, 31), "rollback.blocked_over", "less than 100%");
+    check("rollback: { blocked_over: 1%, at_least: 0 }", (6, 45), "rollback.at_least", "from 1 to");
+    check("rollback: { over: 1% }", (6, 17), "rollback.over", "unknown field");
+    check("mode: soft\n    rollback: { blocked_over: 1% }", (7, 15), "rollback", "in mode `soft` nobody is blocked");
+    for share in ["0", "0%", "100.1%", "-5%", "1.01", "many", "1e-1"] {
+        check(&format!("mode: canary\n    canary: {share}"), (7, 13), "canary", "is no share");
+    }
+    check("mode: canary\n    canary: 0.00001%", (7, 13), "canary", "finer than a millionth");
+}
+
+#[test]
+fn an_overage_is_a_share_of_each_limit_or_an_amount() {
+    let blocks_at = |more: &str| -> Vec<i128> {
+        let text = format!(
+            "budgets: [{{ id: b, per: [user], window: {{ every: day }}, limits: [{{ tokens: 999 }}, {{ cost: 5 USD }}], {more} }}]"
+        );
+        let budget = one(&text);
+        let special = budget.special.entries().iter().flat_map(|entry| entry.limits.iter());
+        budget.limits.iter().chain(special).map(|limit| limit.blocks_at().0 - limit.amount.0).collect()
+    };
+    let of_overrides = "overrides: [{ match: { user: a }, limit: { tokens: 200 } }]";
+    assert_eq!(blocks_at("overage: 10%"), [99, 500_000_000_000], "rounded down");
+    assert_eq!(blocks_at(&format!("overage: 0.5, {of_overrides}")), [499, 2_500_000_000_000, 100]);
+    assert_eq!(blocks_at(&format!("overage: {{ tokens: 7 }}, {of_overrides}")), [7, 0, 7]);
+    assert_eq!(blocks_at("overage: [{ tokens: 7 }, { cost: 1 USD }]"), [7, 1_000_000_000_000]);
+    assert_eq!(blocks_at("overage:"), [0, 0]);
+    let own = one(&limited("{ cost: 5 USD, overage: 1 USD }\n    overage: 50%"));
+    assert_eq!(own.limits.first().overage, Amount(1_000_000_000_000), "a limit's own goes before the budget's");
+    check(&limited("{ cost: 5 USD, overage: 1 EUR }"), 4, 36, "budgets[0].limit.overage", "in another currency");
+    check(&with("overage: { tokens: 5 }"), 5, 14, "budgets[0].overage", "the budget has no limit of tokens");
+    check(&with("overage: 50000"), 5, 14, "budgets[0].overage", "write it like 10%");
+    check(&with("overage: { requests: 0 }"), 5, 26, "budgets[0].overage.requests", "more than zero");
+    // It is promised too.
+    let file = |of_all: &str, of_a: &str| {
+        format!(
+            "budgets:\n- {{ id: all, window: {{ every: day }}, limit: {{ tokens: 100 }}{of_all} }}\n- {{ id: a, match: {{ team: a }}, window: {{ every: day }}, limit: {{ tokens: 100 }}{of_a} }}\n"
+        )
+    };
+    check(&file("", ", overage: 1%"), 3, 63, "budgets[1].limit", "promises 101 tokens, and `all` above it has 100");
+    assert!(BudgetSet::from_yaml(&file(", overage: 1%", ", overage: 1%")).is_ok());
+}
+
+#[test]
+fn a_preset_says_what_a_budget_does_not_say_itself() {
+    let file = |more: &str| {
+        one(&format!(
+            "presets:\n  trial: {{ mode: canary, canary: 10%, rollback: {{ blocked_over: 20% }}, overage: 50%, alerts: {{ to: [a@b.org] }} }}\n\
+             budgets: [{{ id: b, per: [user], window: {{ every: minute }}, limit: {{ tokens: 10 }}, {more} }}]\n"
+        ))
+    };
+    let trial = file("preset: trial");
+    assert_eq!((trial.mode, trial.rollback.is_some()), (Mode::Canary(Ppm(100_000)), true));
+    assert_eq!((trial.limits.first().overage, trial.alerts.to), (Amount(5), vec!["a@b.org".to_owned()]));
+    let other = file("preset: trial, mode: soft, overage: 10%");
+    assert_eq!((other.mode, other.rollback), (Mode::Soft, None), "what belongs to a mode comes with it");
+    assert_eq!((other.limits.first().overage, other.alerts.to.len()), (Amount(1), 1));
+    let production = file("preset: production");
+    assert_eq!((production.mode, production.alerts.at), (Mode::Soft, vec![Ppm(500_000), Ppm(800_000), Ppm::ONE]));
+    let ci = file("preset: ci");
+    assert_eq!((ci.mode, ci.http_status, ci.alerts.at), (Mode::Hard, 403, vec![Ppm::ONE]));
+    let own = one(
+        "presets: { ci: { mode: shadow } }\nbudgets: [{ id: b, window: { every: day }, limit: { tokens: 1 }, preset: ci }]\n",
+    );
+    assert_eq!((own.mode, own.alerts.at.len()), (Mode::Shadow, 2));
+}
+
+#[test]
+fn a_bad_preset_is_refused_where_it_stands() {
+    check(&with("preset: c1"), 5, 13, "budgets[0].preset", "did you mean `ci`?");
+    check(&with("preset: staging"), 5, 13, "budgets[0].preset", "use one of production, ci, or write it");
+    check("presets: { x: { modus: soft } }", 1, 17, "presets.x.modus", "did you mean `mode`?");
+    check("presets: { x: { alerts: { at: [0] } } }", 1, 32, "presets.x.alerts.at[0]", "not above 0");
+    check("presets: { x: { limit: { tokens: 1 } } }", 1, 17, "presets.x.limit", "unknown field");
+    let text = "presets: { x: { mode: canary, canary: 10% } }\nbudgets: [{ id: b, window: { every: day }, limit: { tokens: 1 }, preset: x }]\n";
+    check(text, 1, 39, "presets.x.canary", "add `per`");
+}
+
+#[test]
+fn what_has_one_scope_has_no_share_of_them() {
+    check(&with("mode: canary"), 2, 5, "budgets[0].canary", "`canary` is missing");
+    check(&with("mode: canary\n    canary: 10%"), 6, 13, "budgets[0].canary", "add `per`");
+    check(&with("rollback: { blocked_over: 20% }"), 5, 31, "budgets[0].rollback.blocked_over", "add `per`");
+}
+
+#[test]
 fn the_error_names_the_place_for_people() {
-    let error = BudgetSet::from_yaml(&with("mode: shadow")).unwrap_err();
-    assert!(error.to_string().starts_with("line 5, column 11, field budgets[0].mode: the mode `shadow`"), "{error}");
+    let error = BudgetSet::from_yaml(&with("mode: block")).unwrap_err();
+    assert!(error.to_string().starts_with("line 5, column 11, field budgets[0].mode: \"block\" is no mode"), "{error}");
 }
 
 #[test]

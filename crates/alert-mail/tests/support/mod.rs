@@ -150,6 +150,7 @@ pub fn alert(namespace: &str, to: &[&str]) -> Alert {
         mode: "hard".to_owned(),
         raised_at: time("2026-11-21T13:00:00Z"),
         to: to.iter().map(|to| (*to).to_owned()).collect(),
+        overage: None,
     }
 }
 

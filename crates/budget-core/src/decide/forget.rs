@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use usage_types::{Decision, DecisionState, TimeUs};
+use usage_types::{Decision, TimeUs};
 
 use super::Decisions;
 
@@ -16,7 +16,7 @@ pub const DECISIONS_KEPT_US: i64 = TimeUs::HOUR;
 /// What is over, and the numbers of what is gone.
 #[derive(Debug, Default)]
 pub(super) struct Endings {
-    /// Allowed keys, by when they may be forgotten. A block is no such key: at its end it is replaced.
+    /// Keys that nothing holds back, by when they may be forgotten. A block is no such key, nor what would be one: at its end it is replaced.
     due: BTreeSet<(TimeUs, String)>,
     /// Keys whose tombstone did not reach the log.
     unpublished: BTreeSet<String>,
@@ -42,7 +42,7 @@ impl Endings {
             self.due.remove(&(due(last), key.to_owned()));
         }
         self.unpublished.remove(key);
-        if decision.state == DecisionState::Allowed {
+        if !decision.is_reached() {
             self.due.insert((due(decision), key.to_owned()));
         }
     }

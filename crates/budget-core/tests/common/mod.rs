@@ -127,10 +127,11 @@ pub fn budget(id: &str, matches: &[(Dimension, &str)], per: &[Dimension], tokens
         matches: Scope::new(matches.iter().copied()),
         per: DimensionSet::of(per),
         window: WindowSpec::calendar(Every::Day, UTC),
-        limits: Limit { measure: Measure::Tokens, amount: Amount(tokens) }.into(),
+        limits: Limit::new(Measure::Tokens, Amount(tokens)).into(),
         special: SpecialLimits::default(),
         overcommit: false,
         mode: Mode::Hard,
+        rollback: None,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["lead@example.com".into()] },
         http_status: 403,
     }
@@ -138,7 +139,7 @@ pub fn budget(id: &str, matches: &[(Dimension, &str)], per: &[Dimension], tokens
 
 /// Several limits, in the order given.
 pub fn limits(limits: &[(Measure, i128)]) -> Limits {
-    let limit = |(measure, amount): &(Measure, i128)| Limit { measure: *measure, amount: Amount(*amount) };
+    let limit = |(measure, amount): &(Measure, i128)| Limit::new(*measure, Amount(*amount));
     Limits::new(limits.iter().map(limit).collect()).unwrap()
 }
 

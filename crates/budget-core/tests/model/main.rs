@@ -19,7 +19,7 @@ use moving::Told;
 use reference::{Model, Random, balances_of, limits_of, reached, tightest};
 use usage_types::{
     AlertRule, Amount, Budget, Currency, Decision, DecisionState, Dimension, Limit, Limits, Measure, Mode, Pico, Ppm,
-    Role, Scope, SpecialLimit, SpecialLimits, TimeUs, TokenClass, UsageEvent, Whom, alert_id,
+    Role, Rollback, Scope, SpecialLimit, SpecialLimits, TimeUs, TokenClass, UsageEvent, Whom, alert_id,
 };
 
 const HORIZON_US: i64 = TimeUs::DAY;
@@ -46,13 +46,15 @@ impl Topics {
             let before_seq = before.as_ref().map_or(0, |before| before.seq);
             if !self.failed {
                 assert!(before.is_none() || decision.seq == before_seq + 1, "{}", decision.key());
-                let said = |d: &Decision| (d.state, d.window, d.limit.clone(), d.http_status, d.measure.clone());
+                let said = |d: &Decision| {
+                    let whom = (d.state, d.would_block, d.rolled_back.clone(), d.window);
+                    (whom, d.limit.clone(), d.overage.clone(), d.http_status, d.measure.clone())
+                };
                 assert!(before.is_none_or(|before| said(&before) != said(&decision)), "said twice: {decision:?}");
             }
         }
         let is_over = |decision: &Decision| {
-            decision.state == DecisionState::Allowed
-                && decision.expires_at.max(decision.decided_at).plus_us(DECISIONS_KEPT_US) <= now
+            !decision.is_reached() && decision.expires_at.max(decision.decided_at).plus_us(DECISIONS_KEPT_US) <= now
         };
         for key in effects.tombstones {
             let gone = self.decisions.remove(&key);
@@ -103,6 +105,7 @@ impl World {
             originals: HashMap::new(),
             floor: TimeUs(i64::MIN),
             budgets: BTreeMap::new(),
+            rolled_back: BTreeSet::new(),
         };
         let core = Core::new(config);
         Self {
@@ -161,13 +164,22 @@ impl World {
         let limits = self.limits();
         let special = self.special(per);
         let random = &mut self.random;
+        let mut mode = random.pick(&[Mode::Hard, Mode::Hard, Mode::Shadow, Mode::Soft]);
+        let mut rollback = None;
+        if !per.is_empty() && random.one_in(2) {
+            mode = random.pick(&[Mode::Hard, Mode::Canary(Ppm(500_000)), Mode::Canary(Ppm(900_000))]);
+            let at_least = random.pick(&[1, 2, 3]);
+            rollback = Some(Rollback { blocked_over: Ppm(random.pick(&[250_000, 500_000])), at_least });
+            rollback = rollback.filter(|_| random.one_in(2));
+        }
         let thresholds = random.pick(&[&[][..], &[800_000, 1_000_000], &[100_000, 500_000, 1_500_000]]);
         Budget {
             window: window(random, matches, per),
             limits,
             special,
             overcommit: false,
-            mode: if random.one_in(4) { Mode::Soft } else { Mode::Hard },
+            mode,
+            rollback,
             alerts: AlertRule { at: thresholds.iter().map(|ppm| Ppm(*ppm)).collect(), to: Vec::new() },
             http_status: random.pick(&[403, 429]),
             ..common::budget(id, matches, per, 1)
@@ -191,7 +203,8 @@ impl World {
             ]);
             let amount = Amount(unit * i128::from(1 + random.below(40)));
             limits.retain(|limit| limit.measure != measure);
-            limits.push(Limit { measure, amount });
+            let overage = Amount(random.pick(&[0, 0, 0, 1, unit, amount.0 / 10]));
+            limits.push(Limit { measure, amount, overage });
         }
         Limits::new(limits).unwrap()
     }
@@ -239,7 +252,7 @@ impl World {
             _ if self.random.one_in(3) => self.restart(),
             _ => {}
         }
-        let effects = self.core.effects(self.now);
+        let effects = self.effects();
         let before = self.topics.decisions.clone();
         self.topics.publish(effects, self.now);
         assert!(self.core.effects(self.now).is_empty(), "looking again changes nothing");
@@ -249,6 +262,11 @@ impl World {
         if self.random.one_in(4) {
             self.compare_balances();
         }
+    }
+
+    fn effects(&mut self) -> Effects {
+        self.model.roll_back(self.now);
+        self.core.effects(self.now)
     }
 
     fn events(&mut self) {
@@ -304,9 +322,13 @@ impl World {
                 let kept = Limits::new(old.limits.iter().map(scaled).collect()).unwrap();
                 let per: Vec<Dimension> = old.per.iter().collect();
                 let special = if self.random.one_in(2) { self.special(&per) } else { old.special.clone() };
-                let Budget { alerts, mode, http_status, limits, .. } = fresh;
+                let Budget { alerts, http_status, limits, .. } = fresh;
+                let (mode, rollback) = match self.random.one_in(2) && old.per == fresh.per {
+                    true => (fresh.mode, fresh.rollback),
+                    false => (old.mode, old.rollback),
+                };
                 let limits = if self.random.one_in(3) { limits } else { kept };
-                budgets.insert(id, Budget { limits, special, alerts, mode, http_status, ..old });
+                budgets.insert(id, Budget { limits, special, alerts, mode, rollback, http_status, ..old });
             }
             _ => {
                 budgets.insert(id, fresh);
@@ -315,6 +337,11 @@ impl World {
         let requests = self.core.set_budgets(set(budgets.values().cloned()), self.now);
         let asked: HashMap<String, TimeUs> = requests.iter().map(|r| (r.budget.to_string(), r.from)).collect();
         let before = std::mem::take(&mut self.model.budgets);
+        let same = |a: &Budget, b: &Budget| {
+            let Budget { alerts, http_status, .. } = b.clone();
+            Budget { alerts, http_status, ..a.clone() } == *b
+        };
+        self.model.rolled_back.retain(|id| budgets.get(id).is_some_and(|budget| same(&before[id].0, budget)));
         for (id, budget) in budgets {
             let (warming, from) = match (asked.get(&id), before.get(&id)) {
                 (Some(from), _) => (true, *from),
@@ -362,13 +389,13 @@ impl World {
     }
 
     fn fail_to_publish(&mut self) {
-        let effects = self.core.effects(self.now);
+        let effects = self.effects();
         if !effects.is_empty() {
             self.core.retract(&effects);
             self.topics.failed = true;
         }
         self.events();
-        let effects = self.core.effects(self.now);
+        let effects = self.effects();
         self.core.retract(&effects);
         self.topics.failed |= !(effects.decisions.is_empty() && effects.tombstones.is_empty());
     }
@@ -413,7 +440,7 @@ impl World {
                 continue;
             }
             for (scope, (window, sums)) in &self.model.used(budget, self.now) {
-                let limit = tightest(limits_of(budget, scope), sums);
+                let limit = tightest(&limits_of(budget, scope).iter().collect::<Vec<_>>(), sums);
                 let used_amount = sums.amount(limit.measure);
                 for threshold in budget.alerts.at.iter().filter(|at| at.reached(used_amount, limit.amount)) {
                     let id = alert_id(&budget.id, scope, budget.window, window.start, *threshold);
@@ -423,9 +450,10 @@ impl World {
         }
     }
 
-    /// Exactly those scopes are blocked on the topic that have reached a hard limit in the present window.
+    /// Exactly those scopes are blocked on the topic that have reached a hard limit in the present window, and those would be that have
+    /// reached one in shadow.
     fn compare_decisions(&self, before: &BTreeMap<String, Decision>) {
-        let mut blocked = BTreeSet::new();
+        let mut decided: BTreeMap<String, Mode> = BTreeMap::new();
         let mut warming_ids = BTreeSet::new();
         for (id, (budget, warming, _)) in &self.model.budgets {
             if *warming {
@@ -434,45 +462,50 @@ impl World {
             }
             for (scope, (window, sums)) in self.model.used(budget, self.now) {
                 let reached = reached(limits_of(budget, &scope), &sums);
-                let over = budget.mode == Mode::Hard && !reached.is_empty();
+                let mode = self.model.mode_of(budget, &scope);
+                let over = Some(mode).filter(|mode| *mode != Mode::Soft && !reached.is_empty());
                 let key = usage_types::decision_key(id, &scope);
-                if over {
+                if let Some(mode) = over {
                     let decision = &self.topics.decisions[&key];
-                    let said = (decision.window.end, decision.expires_at, decision.http_status);
+                    let status =
+                        decision.would_block.map_or(decision.http_status, |would_block| would_block.http_status);
+                    let said = (decision.window.end, decision.expires_at, status);
                     assert_eq!(said, (window.end, window.end, budget.http_status), "{decision:?}");
                     assert!(budget.window.is_moving() || decision.window == window, "{decision:?}");
                     let is_named = |limit: &Limit| told(decision) == told_of(limit);
                     assert!(reached.iter().any(is_named), "{decision:?} names none of {reached:?}");
                     // Until another one is reached first, it is the tightest that is named.
-                    let before = before.get(&key).filter(|before| before.state == DecisionState::Blocked);
+                    let before = before.get(&key).filter(|before| before.is_reached());
                     if decision.decided_at == self.now
                         && before.is_none_or(|before| !budget.window.is_moving() && before.window != window)
                     {
-                        assert_eq!(
-                            told(decision),
-                            told_of(&tightest(limits_of(budget, &scope), &sums)),
-                            "{decision:?}"
-                        );
+                        assert_eq!(told(decision), told_of(&tightest(&reached, &sums)), "{decision:?}");
                     }
-                    blocked.insert(key);
+                    decided.insert(key, mode);
                 }
                 let mut dims = usage_types::Dimensions::default();
                 scope.iter().for_each(|(dim, value)| dims.set(dim, Some(value.to_owned().into())));
                 match self.core.check(&dims, self.now) {
-                    Check::Blocked(_) => {}
-                    Check::Allowed(_) => assert!(!over, "{id} {scope} is over and may spend"),
+                    Check::Blocked(by) => assert_eq!(self.model.mode_of(&by.budget, &by.scope), Mode::Hard),
+                    Check::WouldBlock { by, .. } => {
+                        assert_eq!(self.model.mode_of(&by.budget, &by.scope), Mode::Shadow);
+                        assert_ne!(over, Some(Mode::Hard), "{id} {scope} is over and may spend");
+                    }
+                    Check::Allowed(_) => assert_eq!(over, None, "{id} {scope} is over and may spend"),
                     check @ (Check::Reserved(_) | Check::Exceeds(_)) => panic!("nothing is reserved: {check:?}"),
                 }
             }
         }
-        let said: BTreeSet<String> = self
-            .topics
-            .decisions
-            .iter()
-            .filter(|(_, d)| d.state == DecisionState::Blocked && !warming_ids.contains(&d.budget))
-            .map(|(key, _)| key.clone())
-            .collect();
-        assert_eq!(said, blocked);
+        let rolled_back = self.topics.decisions.values().filter(|d| d.rolled_back.is_some()).map(|d| d.budget.clone());
+        assert_eq!(rolled_back.collect::<BTreeSet<_>>(), self.model.rolled_back);
+        let mode = |d: &Decision| match (d.state, d.would_block) {
+            (DecisionState::Blocked, None) => Mode::Hard,
+            (DecisionState::Allowed, Some(_)) => Mode::Shadow,
+            _ => panic!("it blocks and would: {d:?}"),
+        };
+        let reached = self.topics.decisions.iter().filter(|(_, d)| d.is_reached() && !warming_ids.contains(&d.budget));
+        let said: BTreeMap<String, Mode> = reached.map(|(key, d)| (key.clone(), mode(d))).collect();
+        assert_eq!(said, decided);
         let in_core: BTreeMap<String, Decision> = self.core.decisions().map(|d| (d.key(), d.clone())).collect();
         if !self.topics.failed {
             assert_eq!(in_core, self.topics.decisions);

@@ -120,7 +120,7 @@ impl Told {
 }
 
 fn has_reached(limits: &Limits, sums: &Sums, threshold: Ppm) -> bool {
-    let limit = tightest(limits, sums);
+    let limit = tightest(&limits.iter().collect::<Vec<_>>(), sums);
     threshold.reached(sums.amount(limit.measure), limit.amount)
 }
 

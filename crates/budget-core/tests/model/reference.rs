@@ -1,12 +1,13 @@
 //! The model: what a reader of the rules would compute with lists and loops, and nothing that the core does for speed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use budget_core::window::window_at;
 use budget_core::{BalanceFilter, BalanceView, Core, CoreConfig, Disposition, Kind};
+use ring::digest::{SHA256, digest};
 use usage_types::{
-    Amount, Budget, Dimension, DimensionSet, Limit, Limits, Measure, Money, Role, Scope, TimeUs, TokenClass, Tokens,
-    Whom, Window, WindowSpec,
+    Amount, Budget, Dimension, DimensionSet, Limit, Limits, Measure, Mode, Money, Role, Scope, TimeUs, TokenClass,
+    Tokens, Whom, Window, WindowSpec, decision_key,
 };
 
 use crate::HORIZON_US;
@@ -138,6 +139,8 @@ pub struct Model {
     pub floor: TimeUs,
     /// Budgets, whether they wait for history, and from which window start on they are complete.
     pub budgets: BTreeMap<String, (Budget, bool, TimeUs)>,
+    /// Those that have rolled back.
+    pub rolled_back: BTreeSet<String>,
 }
 
 impl Model {
@@ -234,7 +237,41 @@ impl Model {
         all
     }
 
-    /// The scopes of a budget in the window that contains a time, with what they have used. A window that moves is as a block tells it.
+    /// What a budget does for a scope.
+    pub fn mode_of(&self, budget: &Budget, scope: &Scope) -> Mode {
+        match budget.mode {
+            Mode::Hard | Mode::Canary(_) if self.rolled_back.contains(&*budget.id) => Mode::Shadow,
+            Mode::Canary(share) => {
+                let hash = digest(&SHA256, decision_key(&budget.id, scope).as_bytes());
+                let first = u64::from_be_bytes(hash.as_ref()[..8].try_into().unwrap());
+                if first % 1_000_000 < u64::from(share.0) { Mode::Hard } else { Mode::Shadow }
+            }
+            mode => mode,
+        }
+    }
+
+    /// Rolls back what blocks too many scopes.
+    pub fn roll_back(&mut self, now: TimeUs) {
+        let is_due = |(budget, warming, _): &&(Budget, bool, TimeUs)| {
+            let Some(rollback) = budget.rollback.filter(|_| !warming) else { return false };
+            let mut scopes = self.used(budget, now);
+            let moved_out =
+                |rows: &[&Row]| budget.window.is_moving() && counting(budget.window, rows, now).0.is_empty();
+            self.rows_of(budget)
+                .iter()
+                .filter(|(_, rows)| moved_out(rows))
+                .for_each(|(scope, _)| _ = scopes.remove(scope));
+            scopes.retain(|scope, _| self.mode_of(budget, scope) == Mode::Hard);
+            let is_blocked = |scope: &Scope, sums: &Sums| !reached(limits_of(budget, scope), sums).is_empty();
+            let blocked = scopes.iter().filter(|(scope, (_, sums))| is_blocked(scope, sums)).count() as u64;
+            let scopes = scopes.len() as u64;
+            scopes >= u64::from(rollback.at_least) && blocked * 1_000_000 > scopes * u64::from(rollback.blocked_over.0)
+        };
+        let due: Vec<String> = self.budgets.values().filter(is_due).map(|(budget, ..)| budget.id.to_string()).collect();
+        self.rolled_back.extend(due);
+    }
+
+    /// The scopes of a budget that have used something in the window that contains a time, and what. A window that moves is as a block tells it.
     pub fn used(&self, budget: &Budget, now: TimeUs) -> BTreeMap<Scope, (Window, Sums)> {
         let mut used = BTreeMap::new();
         for (scope, rows) in self.rows_of(budget) {
@@ -284,18 +321,18 @@ pub fn limits_of<'b>(budget: &'b Budget, scope: &Scope) -> &'b Limits {
     &budget.limits
 }
 
-/// The limits that are reached.
+/// The limits that are reached with their overage.
 pub fn reached(limits: &Limits, sums: &Sums) -> Vec<Limit> {
-    limits.iter().filter(|limit| sums.amount(limit.measure) >= limit.amount).collect()
+    limits.iter().filter(|limit| sums.amount(limit.measure).0 >= limit.amount.0 + limit.overage.0).collect()
 }
 
 /// The limit with the largest share used; among equals the first. Amounts are small here, so that products fit.
-pub fn tightest(limits: &Limits, sums: &Sums) -> Limit {
+pub fn tightest(limits: &[Limit], sums: &Sums) -> Limit {
     let used = |limit: &Limit| sums.amount(limit.measure).0;
-    let mut best = limits.iter().next().unwrap();
-    for limit in limits.iter() {
-        if used(&limit) * best.amount.0 > used(&best) * limit.amount.0 {
-            best = limit;
+    let mut best = limits[0];
+    for limit in limits {
+        if used(limit) * best.amount.0 > used(&best) * limit.amount.0 {
+            best = *limit;
         }
     }
     best

@@ -11,7 +11,7 @@ const row = () => el("li", "row");
 /** How full, in words: colour alone says nothing to who cannot see it. */
 function fullness({ used_ppm: ppm, state, mode }) {
   if (state === "blocked") return ["bad", "blocked"];
-  if (ppm >= 1000000) return ["warn", mode === "soft" ? "over, soft" : "over"];
+  if (ppm >= 1000000) return ["warn", mode === "hard" ? "over" : mode === "shadow" ? "would block" : "over, soft"];
   if (ppm >= 800000) return ["warn", "above 80 %"];
   return ["ok", ""];
 }

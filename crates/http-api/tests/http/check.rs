@@ -52,6 +52,24 @@ async fn a_short_windows_block_is_429_and_an_allowed_request_200() {
 }
 
 #[tokio::test]
+async fn what_a_budget_in_shadow_would_refuse_is_allowed_and_named() {
+    let server = start().await;
+    let shadowed = server.engine.decisions.lock()[0].clone().shadowed();
+    server.engine.decide(shadowed);
+    let answer = ask(server.addr, "GET", "/v1/check", &[("x-outlay-namespace", "support")], "").await;
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (200, ""));
+    assert_eq!(answer.header("x-outlay-would-block"), "support-daily");
+    let body = answer.json();
+    assert_eq!((&body["state"], &body["would_block"]["http_status"]), (&"allowed".into(), &403.into()));
+    assert_eq!(body["would_block"]["reason_code"], "NAMESPACE_QUOTA_EXCEEDED");
+    let detail = body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("in shadow would answer 403 NAMESPACE_QUOTA_EXCEEDED: 1000450 of 1000000 tokens"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
 async fn dimensions_come_from_headers_the_url_or_the_body_alike() {
     let server = start().await;
     for (method, path, headers, body) in [

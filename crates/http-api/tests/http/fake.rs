@@ -12,8 +12,8 @@ use http_api::{
     Ack, ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, BudgetsSource, BudgetsWrite, Changed,
     CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, HealthRow, IntakeRecord, LagView, LakeView, LogKind,
     LogView, MailRow, MailState, OutputFormat, PlannedChange, PlannedEffect, PlannedScope, PublishError, QueryBody,
-    QueryOutput, RejectionRow, ReportInfo, ReportParameter, Reservation, SqlRequest, StatusView, Tagged, Totals,
-    UnpricedRow,
+    QueryOutput, RejectionRow, ReportInfo, ReportParameter, Reservation, ShadowFinding, SqlRequest, StatusView, Tagged,
+    Totals, UnpricedRow,
 };
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
@@ -106,6 +106,9 @@ pub fn blocked(namespace: &str, seq: u64) -> Decision {
         window,
         decided_at: now(),
         expires_at: window.end,
+        would_block: None,
+        rolled_back: None,
+        overage: None,
     }
 }
 
@@ -185,11 +188,24 @@ impl Engine for FakeEngine {
             return CheckAnswer::of_no_budget(DecisionState::Allowed, within, 200);
         };
         CheckAnswer {
+            would_block: decision.would_block.map(|would_block| ShadowFinding {
+                budget: decision.budget.clone(),
+                scope: decision.scope.clone(),
+                reason_code: would_block.reason_code,
+                http_status: would_block.http_status,
+                measure: decision.measure.clone(),
+                currency: decision.currency,
+                limit: decision.limit.clone(),
+                overage: decision.overage.clone(),
+                used: decision.used.clone(),
+                window: decision.window,
+            }),
             budget: Some(decision.budget),
             scope: Some(decision.scope),
             measure: Some(decision.measure),
             currency: decision.currency,
             limit: Some(decision.limit),
+            overage: decision.overage,
             used: Some(decision.used),
             window: Some(decision.window),
             ..CheckAnswer::of_no_budget(
@@ -482,6 +498,7 @@ pub fn sample_status(started_at: TimeUs, now: TimeUs) -> StatusView {
             mode: "hard".into(),
             raised_at: now.plus_us(-40 * TimeUs::SECOND),
             to: vec!["support-leads@example.com".into()],
+            overage: None,
         }],
         rejections: vec![
             rejection(

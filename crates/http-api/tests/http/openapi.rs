@@ -157,10 +157,13 @@ fn conforms(document: &Value, schema: &Value, value: &Value, place: &str) {
 fn mirrored_schemas_describe_every_field_of_the_real_types() {
     let document = openapi::document();
     let schemas = &document["components"]["schemas"];
-    let mut decision = crate::fake::blocked("support", 1);
+    let mut decision = crate::fake::blocked("support", 1).shadowed();
+    decision.rolled_back = Some(usage_types::RolledBack { revision: "a4".into(), blocked: 1, scopes: 2 });
+    decision.overage = Some("5".into());
     decision.currency = Some(usage_types::Currency::USD);
     let mut alert = FakeEngine::default().status().alerts.remove(0);
     alert.currency = Some(usage_types::Currency::USD);
+    alert.overage = Some("5".into());
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(names(&serde_json::to_value(&decision).unwrap()), names(&schemas["Decision"]["properties"]));
     assert_eq!(names(&serde_json::to_value(&alert).unwrap()), names(&schemas["Alert"]["properties"]));

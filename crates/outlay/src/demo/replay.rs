@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use event_log::{LogConfig, Publisher, topics};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use usage_types::{Decision, DecisionState, TimeUs, canonical_key};
+use usage_types::{Decision, TimeUs, canonical_key};
 
 use super::{show, trace};
 use crate::client::Server;
@@ -130,9 +130,9 @@ impl<'r> Screen<'r> {
     /// New decisions and new mails, a line each.
     fn news(&mut self) {
         while let Ok(decision) = self.decisions.try_recv() {
-            let what = match decision.state {
-                DecisionState::Blocked => "BLOCKED",
-                DecisionState::Allowed => "allowed",
+            let what = match decision.outcome() {
+                "blocked" => "BLOCKED".to_owned(),
+                outcome => outcome.replace('_', " "),
             };
             self.say(&format!(
                 "{what} {} by {}: {} ({} of {} {}), HTTP {}, until {}",

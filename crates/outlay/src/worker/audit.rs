@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use usage_lake::{AuditRow, AuditTable, FileRef, LakeError, QueryTable, audit_view};
-use usage_types::{BudgetSet, Decision, DecisionState, TimeUs};
+use usage_types::{BudgetSet, Decision, TimeUs};
 
 use super::manage::version_of;
 
@@ -141,16 +141,13 @@ pub fn entry(kind: &'static str, action: &str, origin: &'static str) -> AuditRow
 }
 
 fn decided(decision: &Decision) -> AuditRow {
-    let action = match decision.state {
-        DecisionState::Blocked => "blocked",
-        DecisionState::Allowed => "allowed",
-    };
+    let reason = decision.would_block.map_or(decision.reason_code, |would_block| would_block.reason_code);
     AuditRow {
         time: decision.decided_at,
         budget: Some(decision.budget.clone()),
         scope: Some(decision.scope.to_string()),
-        reason: Some(decision.reason_code.to_string()),
+        reason: Some(reason.to_string()),
         after: serde_json::to_string(decision).ok(),
-        ..entry("decision", action, "outlay")
+        ..entry("decision", decision.outcome(), "outlay")
     }
 }

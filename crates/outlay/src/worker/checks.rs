@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use budget_core::{Check, Question, Standing};
-use http_api::{CheckAnswer, CheckQuestion, CheckReason, Reservation};
+use http_api::{CheckAnswer, CheckQuestion, CheckReason, Reservation, ShadowFinding};
 use usage_types::{
     Amount, DecisionState, Dimension, Dimensions, Estimate, Money, ReasonCode, Role, TimeUs, Tokens, UsageEvent,
 };
@@ -38,7 +38,7 @@ pub fn reserve(shared: &Shared, question: &CheckQuestion<'_>, ttl: Duration, for
     let check = counted.core.reserve(&id, &asked(question, estimate.as_ref()), expires_at, force, now);
     drop(counted);
     let Ok(check) = check else { return Reservation::Full };
-    let is_held = force || matches!(check, Check::Allowed(_));
+    let is_held = force || check.is_allowed();
     let answer = answer(check, estimate.as_ref());
     if is_held { Reservation::Held { id, expires_at, answer } } else { Reservation::Refused(answer) }
 }
@@ -82,31 +82,53 @@ fn event_of<'q>(estimate: &Estimate, dimensions: &'q Dimensions<'_>, now: TimeUs
 fn answer(check: Check, estimate: Option<&Estimate>) -> CheckAnswer {
     let (allowed, blocked) = (DecisionState::Allowed, DecisionState::Blocked);
     let (standing, state) = match &check {
-        Check::Allowed(standing) => (standing.as_ref(), allowed),
+        Check::Allowed(standing) | Check::WouldBlock { tightest: standing, .. } => (standing.as_ref(), allowed),
         Check::Reserved(standing) | Check::Exceeds(standing) | Check::Blocked(standing) => (Some(standing), blocked),
     };
     let narrowest = standing.and_then(|standing| standing.budget.narrowest_dimension());
     let own = standing.map_or(200, |standing| standing.budget.http_status);
     let (reason, status) = match &check {
-        Check::Allowed(_) => (CheckReason::Decision(ReasonCode::WithinQuota), 200),
+        Check::Allowed(_) | Check::WouldBlock { .. } => (CheckReason::Decision(ReasonCode::WithinQuota), 200),
         // It may help to ask again in a moment, whatever the window.
         Check::Reserved(_) => (CheckReason::Reserved(narrowest), 429),
         Check::Exceeds(_) => (CheckReason::EstimateExceeds(narrowest), own),
         Check::Blocked(standing) => (CheckReason::Decision(standing.reason()), own),
     };
-    let none = CheckAnswer::of_no_budget(state, reason, status);
-    let Some(Standing { budget, scope, window, fill, held }) = standing else { return none };
-    let measure = fill.limit.measure;
+    let would_block = if let Check::WouldBlock { by, .. } = &check { Some(finding(by)) } else { None };
+    let none = CheckAnswer { would_block, ..CheckAnswer::of_no_budget(state, reason, status) };
+    let Some(standing) = standing else { return none };
+    let Standing { fill, held, .. } = standing;
+    let ShadowFinding { budget, scope, measure, currency, limit, overage, used, window, .. } = finding(standing);
+    let format = |amount| fill.limit.measure.format(amount);
     CheckAnswer {
-        budget: Some(budget.id.to_string()),
-        scope: Some(scope.clone()),
-        measure: Some(measure.name().to_owned()),
-        currency: measure.currency(),
-        limit: Some(measure.format(fill.limit.amount)),
-        used: Some(measure.format(fill.used)),
-        held: Some(*held).filter(|held| *held != Amount(0)).map(|held| measure.format(held)),
-        estimate: estimate.map(|estimate| measure.format(estimate.amount(measure))),
-        window: Some(*window),
+        budget: Some(budget),
+        scope: Some(scope),
+        measure: Some(measure),
+        currency,
+        limit: Some(limit),
+        overage,
+        used: Some(used),
+        held: Some(*held).filter(|held| *held != Amount(0)).map(format),
+        estimate: estimate.map(|estimate| format(estimate.amount(fill.limit.measure))),
+        window: Some(window),
         ..none
+    }
+}
+
+/// What is told of how a budget stands, and how it would refuse.
+fn finding(standing: &Standing) -> ShadowFinding {
+    let Standing { budget, scope, window, fill, held: _ } = standing;
+    let measure = fill.limit.measure;
+    ShadowFinding {
+        budget: budget.id.to_string(),
+        scope: scope.clone(),
+        reason_code: standing.reason(),
+        http_status: budget.http_status,
+        measure: measure.name().to_owned(),
+        currency: measure.currency(),
+        limit: measure.format(fill.limit.amount),
+        overage: fill.limit.told_overage(),
+        used: measure.format(fill.used),
+        window: *window,
     }
 }

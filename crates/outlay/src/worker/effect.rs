@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use budget_core::{BalanceFilter, BalanceView, Kind, KindFilter, StandingState, same_balances};
+use budget_core::{BalanceFilter, BalanceView, Kind, KindFilter, StandingState, mode_of, revision, same_balances};
 use http_api::{PlannedEffect, PlannedScope};
-use usage_types::{Budget, Mode, TimeUs};
+use usage_types::{Budget, Mode, Scope, TimeUs};
 
 use super::Shared;
 
@@ -20,11 +20,11 @@ pub fn of(shared: &Shared, old: Option<&Arc<Budget>>, new: Option<&Arc<Budget>>)
     let mut effect = PlannedEffect { complete: true, ..PlannedEffect::default() };
     let Some(old) = old else {
         // Its balances are made of history when it comes.
-        effect.complete = new.is_none_or(|new| !blocks(new));
+        effect.complete = new.is_none_or(|new| !new.mode.may_block());
         return effect;
     };
     if new.is_some_and(|new| !same_balances(old, new)) {
-        effect.complete = !blocks(old) && new.is_none_or(|new| !blocks(new));
+        effect.complete = !old.mode.may_block() && new.is_none_or(|new| !new.mode.may_block());
         return effect;
     }
     let filter = BalanceFilter {
@@ -54,16 +54,17 @@ fn look(view: &BalanceView, old: &Budget, new: Option<&Arc<Budget>>, effect: &mu
         effect.complete = false;
         return;
     }
+    let was = standing.mode == Mode::Hard && standing.state == StandingState::Exceeded;
+    let limits = new.map(|new| new.limits_of(|dim| view.scope.get(dim)));
     let amount = |measure| view.amount(measure);
-    let was = blocks(old) && standing.state == StandingState::Exceeded;
-    let fill = new.map(|new| new.limits_of(|dim| view.scope.get(dim)).tightest(amount));
-    let will = new.is_some_and(|new| blocks(new)) && fill.is_some_and(|fill| fill.is_reached());
+    let tripped = limits.and_then(|limits| limits.tripped(amount));
+    let will = tripped.is_some() && new.is_some_and(|new| will_block(old, standing.mode, new, &view.scope));
     if was == will {
         return;
     }
     *(if will { &mut effect.blocks } else { &mut effect.unblocks }) += 1;
     if effect.scopes.len() < SCOPES_NAMED {
-        let fill = fill.unwrap_or(standing.tightest);
+        let fill = tripped.or(limits.map(|limits| limits.tightest(amount))).unwrap_or(standing.tightest);
         let measure = fill.limit.measure;
         effect.scopes.push(PlannedScope {
             scope: view.scope.clone(),
@@ -75,7 +76,9 @@ fn look(view: &BalanceView, old: &Budget, new: Option<&Arc<Budget>>, effect: &mu
     }
 }
 
-/// Whether the budget blocks whoever has reached it.
-fn blocks(budget: &Budget) -> bool {
-    budget.mode == Mode::Hard
+/// Whether a budget that takes the place of another one blocks a scope that has reached it. `mode` is what the other one does for the scope.
+fn will_block(old: &Budget, mode: Mode, new: &Budget, scope: &Scope) -> bool {
+    // One that has rolled back goes on in shadow, unless what it is about has changed.
+    let has_rolled_back = mode != mode_of(old, scope);
+    mode_of(new, scope) == Mode::Hard && !(has_rolled_back && revision(old) == revision(new))
 }

@@ -42,6 +42,8 @@ pub struct Metrics {
     pub blocked_scopes: Count,
     /// Reservations.
     pub reservations: Count,
+    /// Scopes that would be blocked now if their budgets were not in shadow.
+    pub would_block_scopes: Count,
     /// Alerts raised.
     pub alerts: Counter,
     mails: Family<Kind, Count>,
@@ -55,6 +57,8 @@ pub struct Metrics {
     pub dedup_bytes: Count,
     /// Budgets in force.
     pub budgets: Count,
+    /// Budgets that have rolled back.
+    pub rolled_back: Count,
     budget_reloads: Family<Kind, Counter>,
     schema_fetches: Family<Kind, Counter>,
     /// Partitions that wait for the schema registry.
@@ -126,6 +130,10 @@ impl Metrics {
             decisions: family!(Counter, "decisions_published", "Decisions published by state"),
             blocked_scopes: gauge!("scopes_blocked", "Scopes that are blocked now"),
             reservations: gauge!("reservations_open", "Reservations that are open"),
+            would_block_scopes: gauge!(
+                "scopes_would_block",
+                "Scopes that would be blocked now if their budgets were not in shadow"
+            ),
             alerts: counter!("alerts_raised", "Alerts raised"),
             mails: family!(Count, "mails", "Alert mails by state"),
             balances: gauge!("balances_live", "Live balances"),
@@ -136,6 +144,7 @@ impl Metrics {
             ),
             dedup_bytes: gauge!("dedup_bytes", "Memory of remembered event ids"),
             budgets: gauge!("budgets", "Budgets in force"),
+            rolled_back: gauge!("budgets_rolled_back", "Budgets that blocked too many scopes and went on in shadow"),
             budget_reloads: family!(Counter, "budget_reloads", "Readings of the budgets file by result"),
             schema_fetches: family!(Counter, "schema_fetches", "Questions to the schema registry by result"),
             partitions_held: gauge!("partitions_held", "Partitions that wait for the schema registry"),
@@ -161,7 +170,7 @@ impl Metrics {
         };
         zero(&self.events, &["accepted", "duplicate", "too_late", "rejected"]);
         zero(&self.rejected, &RejectCode::ALL.map(RejectCode::name));
-        zero(&self.decisions, &["blocked", "allowed"]);
+        zero(&self.decisions, &["blocked", "would_block", "rolled_back", "allowed"]);
         zero(&self.budget_reloads, &["ok", "refused"]);
         zero(&self.schema_fetches, &["found", "unknown", "failed"]);
         zero(&self.queries, &["ok", "error"]);
@@ -179,7 +188,7 @@ impl Metrics {
         self.rejected.get_or_create(&Kind { kind: code.name() }).inc();
     }
 
-    /// Counts one published decision.
+    /// Counts one published decision: `blocked`, `would_block`, `rolled_back`, `allowed`.
     pub fn count_decision(&self, state: &'static str) {
         self.decisions.get_or_create(&Kind { kind: state }).inc();
     }

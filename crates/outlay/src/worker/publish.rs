@@ -8,7 +8,7 @@ use std::time::Duration;
 use budget_core::Effects;
 use event_log::{LogError, Publisher, topics};
 use tokio::runtime::Handle;
-use usage_types::{Alert, DecisionState, TimeUs};
+use usage_types::{Alert, TimeUs};
 
 use super::Shared;
 
@@ -42,12 +42,17 @@ impl EffectsPublisher {
         }
         shared.audit.note_decisions(&effects.decisions);
         for decision in effects.decisions {
-            let state = match decision.state {
-                DecisionState::Blocked => "blocked",
-                DecisionState::Allowed => "allowed",
-            };
+            let state = decision.outcome();
             tracing::info!(budget = decision.budget, scope = %decision.scope, state, used = decision.used, limit = decision.limit,
                 expires_at = %decision.expires_at, "decision");
+            if let Some(rolled_back) = &decision.rolled_back {
+                tracing::error!(
+                    budget = decision.budget,
+                    blocked = rolled_back.blocked,
+                    scopes = rolled_back.scopes,
+                    "the budget blocks too many scopes and goes on in shadow; change it to have it block again"
+                );
+            }
             shared.metrics.count_decision(state);
             let value = serde_json::to_vec(&decision).unwrap_or_default();
             let key = decision.key();

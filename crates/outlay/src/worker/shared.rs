@@ -146,6 +146,8 @@ impl Shared {
         self.metrics.budgets.set(count(stats.budgets));
         self.metrics.blocked_scopes.set(count(stats.blocked));
         self.metrics.reservations.set(count(stats.holds));
+        self.metrics.rolled_back.set(count(stats.rolled_back));
+        self.metrics.would_block_scopes.set(count(stats.would_block));
         self.metrics.ready.set(i64::from(self.ready().is_ok()));
         let mails = self.mail.outbox().counts();
         for (state, count) in [("sent", mails.sent), ("pending", mails.pending), ("failed", mails.failed)] {

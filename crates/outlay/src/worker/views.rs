@@ -1,5 +1,6 @@
 //! The SQL views that live in memory: `balances`, `decisions`, `alerts`, `budgets`, `prices`. Built for a query that names them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -10,7 +11,7 @@ use price_book::PriceBook;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use usage_lake::{QueryInput, Tail, rejected_batch};
-use usage_types::{Budget, Dimension, Limit, Scope, TokenClass, Whom};
+use usage_types::{Budget, BudgetId, Decision, Dimension, Limit, Mode, Scope, TokenClass, Whom};
 
 use super::counted::Snapshot;
 use super::shared::Shared;
@@ -156,11 +157,18 @@ fn decisions(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         text("currency"),
     ];
     fields.extend([text("limit"), text("used"), long("seq"), time("window_start"), time("window_end"), text("zone")]);
-    fields.extend([time("decided_at"), time("expires_at")]);
+    fields.extend([time("decided_at"), time("expires_at"), text("would_block"), text("overage")]);
     fields.extend(scope_fields());
     let schema = Arc::new(Schema::new(fields));
-    let rows: Vec<_> = shared.counted.lock().core.decisions().map(|decision| flat(decision, &decision.scope)).collect();
+    let rows: Vec<_> = shared.counted.lock().core.decisions().map(decision_row).collect();
     Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+}
+
+/// What would block is a column with its reason, so that `would_block is not null` finds it.
+fn decision_row(decision: &Decision) -> Map<String, Value> {
+    let mut row = flat(decision, &decision.scope);
+    row.insert("would_block".into(), json!(decision.would_block.map(|would_block| would_block.reason_code)));
+    row
 }
 
 fn alerts(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
@@ -168,6 +176,7 @@ fn alerts(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         vec![text("id"), text("budget"), text("every"), text("window_name"), text("threshold"), text("measure")];
     fields.push(text("currency"));
     fields.extend([text("limit"), text("used"), text("burn_per_hour"), time("exhausted_at"), text("mode")]);
+    fields.push(text("overage"));
     fields.extend([time("raised_at"), time("window_start"), time("window_end"), text("zone")]);
     fields.extend(scope_fields());
     let schema = Arc::new(Schema::new(fields));
@@ -201,20 +210,26 @@ fn budgets(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         "measure",
         "currency",
         "limit",
+        "overage",
         "mode",
         "thresholds",
         "mail_to",
     ];
     let mut fields: Vec<Field> = names.map(text).into();
-    fields.push(long("http_status"));
+    fields.extend([long("http_status"), text("canary"), text("rollback_over"), long("rollback_at_least")]);
+    fields.push(Field::new("rolled_back", DataType::Boolean, true));
     let schema = Arc::new(Schema::new(fields));
-    let rows: Vec<Value> = shared.budgets.load().budgets.values().flat_map(|budget| budget_rows(budget)).collect();
+    let rolled_back: BTreeSet<BudgetId> = shared.counted.lock().core.rolled_back().cloned().collect();
+    let budgets = shared.budgets.load();
+    let of = |budget: &Arc<Budget>| budget_rows(budget, rolled_back.contains(&budget.id));
+    let rows: Vec<Value> = budgets.budgets.values().flat_map(of).collect();
     Ok((Arc::clone(&schema), batch(&schema, &rows)?))
 }
 
 /// One row for each limit: the budget's own, then those of overrides and plans.
-fn budget_rows(budget: &Budget) -> Vec<Value> {
+fn budget_rows(budget: &Budget, rolled_back: bool) -> Vec<Value> {
     let per: Vec<&str> = budget.per.iter().map(Dimension::name).collect();
+    let canary = if let Mode::Canary(share) = budget.mode { Some(share.to_string()) } else { None };
     let at: Vec<String> = budget.alerts.at.iter().map(ToString::to_string).collect();
     let row = |limit: Limit, applies_to: Option<String>| {
         json!({
@@ -228,10 +243,15 @@ fn budget_rows(budget: &Budget) -> Vec<Value> {
             "measure": limit.measure.name(),
             "currency": limit.measure.currency(),
             "limit": limit.measure.format(limit.amount),
+            "overage": limit.told_overage(),
             "mode": budget.mode.name(),
             "thresholds": at.join(","),
             "mail_to": budget.alerts.to.join(","),
             "http_status": budget.http_status,
+            "canary": canary,
+            "rollback_over": budget.rollback.map(|rollback| rollback.blocked_over.to_string()),
+            "rollback_at_least": budget.rollback.map(|rollback| rollback.at_least),
+            "rolled_back": rolled_back,
         })
     };
     let mut rows: Vec<Value> = budget.limits.iter().map(|limit| row(limit, None)).collect();

@@ -9,23 +9,23 @@ use crate::common::events::{event, event_with, seconds_until, zone_without_full_
 use crate::common::sse::Stream;
 use crate::common::{Answer, Server, kafka, wait_for, wait_until_eq};
 
-struct Budgets(PathBuf);
+pub struct Budgets(PathBuf);
 
 impl Budgets {
-    fn new(folder: &Path) -> Self {
+    pub fn new(folder: &Path) -> Self {
         let budgets = Self(folder.join("budgets.yaml"));
         std::fs::write(&budgets.0, "budgets: []\n").unwrap();
         budgets
     }
 
     /// Replaces the file at once, as editors and deployments do.
-    fn write(&self, list: &[String]) {
+    pub fn write(&self, list: &[String]) {
         let new = self.0.with_extension("new");
         std::fs::write(&new, format!("budgets:\n{}", list.concat())).unwrap();
         std::fs::rename(new, &self.0).unwrap();
     }
 
-    fn server(&self, args: &[&str]) -> Server {
+    pub fn server(&self, args: &[&str]) -> Server {
         let data = self.0.parent().unwrap().join("data");
         Server::start(&data, &[&["--budgets", self.0.to_str().unwrap()], args].concat())
     }
@@ -43,7 +43,7 @@ fn in_force(server: &Server, budgets: usize) {
     wait_until_eq("budgets in force", &budgets, || server.sql("select id from budgets").len());
 }
 
-fn check_until(server: &Server, dimensions: &[(&str, &str)], status: u16) -> Answer {
+pub fn check_until(server: &Server, dimensions: &[(&str, &str)], status: u16) -> Answer {
     wait_for(&format!("status {status} of a check of {dimensions:?}"), || {
         Some(server.check(dimensions)).filter(|answer| answer.status == status)
     })

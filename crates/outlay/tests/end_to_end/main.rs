@@ -16,6 +16,7 @@ mod focus;
 mod forgetting;
 mod framing;
 mod managing;
+mod modes;
 mod querying;
 mod rejecting;
 mod repricing;

@@ -235,6 +235,31 @@ fn the_command_shows_what_a_file_changes_and_whom_that_blocks_before_it_applies_
 }
 
 #[test]
+fn a_plan_tells_whom_a_budget_would_block_that_leaves_the_shadow() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let users = |mode: &str, canary: Value| {
+        let mut budget = daily("users", "shop", 100);
+        (budget["per"], budget["mode"], budget["canary"]) = (json!(["user"]), json!(mode), canary);
+        budget
+    };
+    let file = write(dir.path(), &[users("shadow", Value::Null)]);
+    assert_eq!(budgets(&server, "apply", &file, &["--yes"]).0, 0);
+    for (user, tokens) in [("a", 100), ("b", 60)] {
+        server.post_event(&event_with(user, "shop", tokens, json!({"user": user})));
+    }
+    counted(&server, "shop", "160");
+    let (code, said) = budgets(&server, "plan", &write(dir.path(), &[users("canary", json!("100%"))]), &[]);
+    let expected = "now: blocks 1 scope\n      blocked  namespace=shop,user=a  100 tokens of 100\n";
+    assert!(code == 2 && said.contains("shadow → canary") && said.contains(expected), "{said}");
+    // Neither of the users is in a canary of a millionth.
+    let (_, said) = budgets(&server, "plan", &write(dir.path(), &[users("canary", json!("0.0001%"))]), &[]);
+    assert!(said.contains("shadow → canary") && said.contains("now: blocks nobody"), "{said}");
+    let (_, said) = budgets(&server, "plan", &write(dir.path(), &[users("soft", Value::Null)]), &[]);
+    assert!(said.contains("shadow → soft") && said.contains("now: blocks nobody"), "{said}");
+}
+
+#[test]
 fn the_command_says_what_is_wrong_in_a_file_and_where() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("budgets.yaml");

@@ -1,5 +1,7 @@
 //! A value of the file with the path that leads to it, and how each kind of value is taken from it.
 
+use std::rc::Rc;
+
 use crate::BudgetError;
 use crate::budget_file::tree::{Node, Place, Value};
 
@@ -14,6 +16,8 @@ pub(super) struct Members<'n> {
     place: Place,
     path: String,
     pairs: Vec<(&'n str, Place, &'n Node)>,
+    /// Where members are taken from that are not here, and which ones are not.
+    or: Option<(Rc<Members<'n>>, &'static [&'static str])>,
 }
 
 impl<'n> Field<'n> {
@@ -36,8 +40,7 @@ impl<'n> Field<'n> {
         match &self.node.value {
             Value::Null => Ok(Vec::new()),
             Value::List(nodes) => {
-                let field =
-                    |(at, node): (usize, &'n std::rc::Rc<Node>)| Field { node, path: format!("{}[{at}]", self.path) };
+                let field = |(at, node): (usize, &'n Rc<Node>)| Field { node, path: format!("{}[{at}]", self.path) };
                 Ok(nodes.iter().enumerate().map(field).collect())
             }
             Value::Text(_) | Value::Map(_) => Err(self.error(format!("this is no list; write {like}"))),
@@ -46,7 +49,7 @@ impl<'n> Field<'n> {
 
     /// The members of a mapping whose names are not ours; none where nothing is written.
     pub(super) fn any_members(&self, like: &str) -> Result<Members<'n>, BudgetError> {
-        let mut members = Members { place: self.node.place, path: self.path.clone(), pairs: Vec::new() };
+        let mut members = Members { place: self.node.place, path: self.path.clone(), pairs: Vec::new(), or: None };
         let pairs = match &self.node.value {
             Value::Null => return Ok(members),
             Value::Map(pairs) => pairs,
@@ -86,8 +89,17 @@ impl<'n> Members<'n> {
 
     /// The member of this name; `None` where nothing is written for it.
     pub(super) fn get(&self, name: &str) -> Option<Field<'n>> {
-        let (.., node) = self.pairs.iter().find(|(is, _, node)| *is == name && !matches!(node.value, Value::Null))?;
-        Some(Field { node, path: self.path_of(name) })
+        let own = self.pairs.iter().find(|(is, _, node)| *is == name && !matches!(node.value, Value::Null));
+        match (own, &self.or) {
+            (Some((.., node)), _) => Some(Field { node, path: self.path_of(name) }),
+            (None, Some((or, not))) if !not.contains(&name) => or.get(name),
+            (None, _) => None,
+        }
+    }
+
+    /// With the members of another mapping where there is none here, but for those that are named.
+    pub(super) fn or(self, or: Rc<Self>, not: &'static [&'static str]) -> Self {
+        Self { or: Some((or, not)), ..self }
     }
 
     /// The member of this name, which must be there.

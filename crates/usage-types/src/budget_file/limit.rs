@@ -21,7 +21,13 @@ pub(super) fn limits(members: &Members<'_>) -> Result<Limits, BudgetError> {
     if let Some(one) = members.get("limit") {
         return Err(one.error("`limit` and `limits` are both there; move this one into the list of `limits`"));
     }
-    let fields = list.list("a list, like `limits: [{ tokens: 1000000 }, { cost: 500.00 USD }]`")?;
+    let limits = self::list(&list)?;
+    Limits::new(limits).ok_or_else(|| list.error("`limits` is empty; write one, like `limits: [{ tokens: 1000000 }]`"))
+}
+
+/// Several limits, each of another measure.
+pub(super) fn list(list: &Field<'_>) -> Result<Vec<Limit>, BudgetError> {
+    let fields = list.list("a list, like `[{ tokens: 1000000 }, { cost: 500.00 USD }]`")?;
     let mut limits: Vec<Limit> = Vec::new();
     for field in &fields {
         let limit = limit(field)?;
@@ -35,7 +41,7 @@ pub(super) fn limits(members: &Members<'_>) -> Result<Limits, BudgetError> {
             return Err(field.error(format!("there are more than {}; write a second budget", Limits::MAX)));
         }
     }
-    Limits::new(limits).ok_or_else(|| list.error("`limits` is empty; write one, like `limits: [{ tokens: 1000000 }]`"))
+    Ok(limits)
 }
 
 /// One limit: a mapping of one measure.
@@ -43,25 +49,39 @@ pub(super) fn limit(field: &Field<'_>) -> Result<Limit, BudgetError> {
     let mut known = vec!["tokens", "requests", "tool_calls", "images", "compute_hours", "compute_seconds", "cost"];
     known.extend(TokenClass::ALL.map(TokenClass::name));
     known.extend(TokenClass::ALL.map(TokenClass::column));
+    known.push("overage");
     let members = field.members(&known, "one measure, like `limit: { tokens: 1000000 }`")?;
-    let mut given = members.iter();
+    let mut given = members.iter().filter(|(name, _)| *name != "overage");
     let Some((name, first)) = given.next() else {
         return Err(field.error("no measure is named; write one, like `limit: { tokens: 1000000 }`"));
     };
     if let Some((_, second)) = given.next() {
         return Err(second.error("this is a second measure; for several write a list, like `limits: [{ tokens: 1000000 }, { requests: 500 }]`"));
     }
-    let (measure, amount) = match name {
-        "tokens" => (Measure::Tokens, count(&first)?),
-        "requests" => (Measure::Requests, count(&first)?),
-        "tool_calls" => (Measure::ToolCalls, count(&first)?),
-        "images" => (Measure::Images, count(&first)?),
-        "compute_hours" => (Measure::Compute, compute(&first, SECONDS_PER_HOUR)?),
-        "compute_seconds" => (Measure::Compute, compute(&first, 1)?),
-        "cost" => cost(&first)?,
-        class => (Measure::TokensOf(class.parse().map_err(|message: String| first.error(message))?), count(&first)?),
-    };
-    Ok(Limit { measure, amount: Amount(amount) })
+    let (measure, amount) = amount_of(name, &first)?;
+    let mut limit = Limit::new(measure, Amount(amount));
+    if let Some(field) = members.get("overage") {
+        let (of, overage) = amount_of(name, &field)?;
+        if of != measure {
+            return Err(field.error("the overage is in another currency than the limit; write it in the same one"));
+        }
+        limit.overage = Amount(overage);
+    }
+    Ok(limit)
+}
+
+/// An amount of what this name means.
+fn amount_of(name: &str, first: &Field<'_>) -> Result<(Measure, i128), BudgetError> {
+    Ok(match name {
+        "tokens" => (Measure::Tokens, count(first)?),
+        "requests" => (Measure::Requests, count(first)?),
+        "tool_calls" => (Measure::ToolCalls, count(first)?),
+        "images" => (Measure::Images, count(first)?),
+        "compute_hours" => (Measure::Compute, compute(first, SECONDS_PER_HOUR)?),
+        "compute_seconds" => (Measure::Compute, compute(first, 1)?),
+        "cost" => cost(first)?,
+        class => (Measure::TokensOf(class.parse().map_err(|message: String| first.error(message))?), count(first)?),
+    })
 }
 
 fn positive(field: &Field<'_>, text: &str, amount: i128, max: i128) -> Result<i128, BudgetError> {

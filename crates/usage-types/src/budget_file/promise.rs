@@ -1,14 +1,14 @@
 //! Promises: budgets below another one must not allow more than that one has, unless they say so with `overcommit: true`.
 //!
-//! A budget is below another where each of its scopes lies in one scope of that one, over the same window, and both are hard. Then no
-//! limit of it is larger than that one's limit of the same measure, and what it and its like allow to scopes that are named in the file is
+//! A budget is below another where each of its scopes lies in one scope of that one, over the same window, and both may block. Then no
+//! limit of it, with its overage, is larger than that one's limit of the same measure, and what it and its like allow to scopes that are named in the file is
 //! not more than that in sum. Whom `per` will find is not known, so those are not summed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::budget_file::field::Field;
-use crate::{Amount, Budget, BudgetError, DimensionSet, Limit, Limits, Measure, Mode, Scope};
+use crate::{Amount, Budget, BudgetError, DimensionSet, Limit, Limits, Measure, Scope};
 
 /// What a budget allows to whom, and where that is written.
 pub(super) struct Promise<'n> {
@@ -36,7 +36,7 @@ impl Promise<'_> {
     }
 
     fn of(&self, measure: Measure) -> Option<Amount> {
-        self.limits.iter().find(|limit| limit.measure == measure).map(|limit| limit.amount)
+        self.limits.iter().find(|limit| limit.measure == measure).map(|limit| limit.blocks_at())
     }
 }
 
@@ -45,12 +45,12 @@ pub(super) fn check(promises: &[Promise<'_>]) -> Result<(), BudgetError> {
     // Those of one budget follow each other.
     for of_one in promises.chunk_by(|a, b| Arc::ptr_eq(&a.budget, &b.budget)) {
         let (parent, dims) = (&of_one[0].budget, of_one[0].dims);
-        if parent.mode != Mode::Hard {
+        if !parent.mode.may_block() {
             continue;
         }
         let is_child = |child: &&Promise<'_>| {
             child.is_below(parent, dims)
-                && child.budget.mode == Mode::Hard
+                && child.budget.mode.may_block()
                 && child.budget.window == parent.window
                 && !child.budget.overcommit
         };
@@ -59,7 +59,7 @@ pub(super) fn check(promises: &[Promise<'_>]) -> Result<(), BudgetError> {
             let parents_limits = parent.limits_of(|dim| child.scope.get(dim));
             for (at, limit) in parents_limits.iter().enumerate() {
                 let Some(amount) = child.of(limit.measure) else { continue };
-                if amount > limit.amount {
+                if amount > limit.blocks_at() {
                     return Err(child.field.error(too_much(child, amount, parent, limit, "")));
                 }
                 let parents_scope =
@@ -67,7 +67,7 @@ pub(super) fn check(promises: &[Promise<'_>]) -> Result<(), BudgetError> {
                 if child.is_named() {
                     let named = sums.entry((child.scope.dimensions(), at, parents_scope)).or_default();
                     let sum = named.add(&child.scope, amount);
-                    if sum > limit.amount {
+                    if sum > limit.blocks_at() {
                         return Err(child.field.error(too_much(child, sum, parent, limit, " with the others like it")));
                     }
                 }
@@ -103,7 +103,7 @@ fn too_much(child: &Promise<'_>, amount: Amount, parent: &Budget, limit: Limit, 
         child.budget.id,
         measure.format(amount),
         parent.id,
-        measure.format(limit.amount),
+        measure.format(limit.blocks_at()),
         child.budget.id,
     )
 }

@@ -277,10 +277,12 @@ fn respond(body: &CheckBody, written: &impl Serialize, refuse_with: Option<u16>)
         ("x-outlay-budget", answer.budget.clone()),
         ("x-outlay-measure", answer.measure.clone()),
         ("x-outlay-limit", answer.limit.clone()),
+        ("x-outlay-overage", answer.overage.clone()),
         ("x-outlay-used", answer.used.clone()),
         ("x-outlay-held", answer.held.clone()),
         ("x-outlay-estimate", answer.estimate.clone()),
         ("x-outlay-reset", answer.window.map(|window| window.end.to_string())),
+        ("x-outlay-would-block", answer.would_block.as_ref().map(|shadow| shadow.budget.clone())),
         ("x-outlay-fail-policy", body.fail_policy.map(|policy| policy.name().to_owned())),
     ] {
         if let Some(value) = value {
@@ -288,6 +290,10 @@ fn respond(body: &CheckBody, written: &impl Serialize, refuse_with: Option<u16>)
         }
     }
     response
+}
+
+fn overage(overage: Option<&str>) -> String {
+    overage.map(|overage| format!(" (and {overage} of overage)")).unwrap_or_default()
 }
 
 /// The answer as one sentence, like `blocked: 1000450 of 1000000 tokens used of budget support-daily for namespace=support; resets …`.
@@ -304,7 +310,8 @@ fn sentence(answer: &CheckAnswer, fail_reason: Option<&str>) -> String {
             let more =
                 |what: &Option<String>, name| what.as_ref().map_or(String::new(), |what| format!(", {what} {name}"));
             let (held, estimate) = (more(&answer.held, "held"), more(&answer.estimate, "expected"));
-            format!("{state}: {used} of {limit} {unit} used{held}{estimate} of budget {budget} for {scope}")
+            let overage = overage(answer.overage.as_deref());
+            format!("{state}: {used} of {limit}{overage} {unit} used{held}{estimate} of budget {budget} for {scope}")
         }
         _ if answer.reason_code == CheckReason::EnforcementBehind => format!("{state}: enforcement is behind"),
         _ if answer.state == DecisionState::Allowed => "allowed: no budget matches".to_owned(),
@@ -313,6 +320,13 @@ fn sentence(answer: &CheckAnswer, fail_reason: Option<&str>) -> String {
     // Writing to a String cannot fail.
     if let Some(window) = answer.window {
         let _ = write!(text, "; resets {}", window.end);
+    }
+    if let Some(shadow) = &answer.would_block {
+        let unit = shadow.currency.map_or_else(|| shadow.measure.clone(), |currency| currency.to_string());
+        let (budget, status, reason) = (&shadow.budget, shadow.http_status, shadow.reason_code);
+        let (used, limit, overage) = (&shadow.used, &shadow.limit, overage(shadow.overage.as_deref()));
+        let _ = write!(text, "; budget {budget} in shadow would answer {status} {reason}: ");
+        let _ = write!(text, "{used} of {limit}{overage} {unit} used for {}", shadow.scope);
     }
     if let Some(why) = fail_reason {
         let _ = write!(text, "; {why}");

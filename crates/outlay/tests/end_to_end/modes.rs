@@ -1,0 +1,162 @@
+//! Budgets that do not simply block: what is said of them, everywhere, and that they are never effective by mistake.
+
+use serde_json::{Value, json};
+
+use super::enforcing::{Budgets, check_until};
+use crate::common::events::{event, event_with, zone_without_midnight};
+use crate::common::sse::Stream;
+use crate::common::{Server, kafka, wait_for, wait_until_eq};
+
+/// A day's budget of a namespace in a mode.
+fn daily(id: &str, namespace: &str, tokens: u64, more: &str) -> String {
+    let zone = zone_without_midnight();
+    format!(
+        "  - {{ id: {id}, match: {{ namespace: {namespace} }}, window: {{ every: day, zone: {zone} }}, limit: {{ tokens: {tokens} }}, {more} }}\n"
+    )
+}
+
+fn published(server: &Server, key: &str) -> Option<Value> {
+    kafka::latest(&server.log, "usage.decisions").remove(key)
+}
+
+#[test]
+fn a_shadow_budget_is_told_on_all_channels_and_enforced_on_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let budgets = Budgets::new(dir.path());
+    budgets.write(&[daily("trial", "shop", 1000, "mode: shadow"), daily("cap", "shop", 5000, "mode: hard")]);
+    let server = budgets.server(&[]);
+    let (stream, _) = Stream::open(&server);
+    let shop = [("namespace", "shop")];
+    server.post_event(&event("one", "shop", 1000));
+    let answer = wait_for("the shadow's finding", || {
+        let answer = server.check(&shop).expect(200);
+        answer.json().get("would_block").is_some().then_some(answer)
+    });
+    assert_eq!((answer.header("x-outlay-would-block"), answer.header("retry-after")), ("trial", ""));
+    let body = answer.json();
+    assert_eq!(
+        (&body["state"], &body["budget"], &body["http_status"]),
+        (&json!("allowed"), &json!("cap"), &json!(200))
+    );
+    let finding = &body["would_block"];
+    assert_eq!((&finding["budget"], &finding["http_status"]), (&json!("trial"), &json!(403)));
+    assert_eq!((&finding["used"], &finding["limit"]), (&json!("1000"), &json!("1000")));
+    assert!(body["detail"].as_str().unwrap().contains("budget trial in shadow would answer 403"), "{body}");
+
+    let decision = stream.decision("trial");
+    assert_eq!((&decision["state"], &decision["http_status"]), (&json!("allowed"), &json!(200)));
+    let would_block = json!({"reason_code": "NAMESPACE_QUOTA_EXCEEDED", "http_status": 403});
+    assert_eq!(decision["would_block"], would_block);
+    wait_until_eq("the decision on the topic", &Some(decision), || published(&server, "trial|namespace=shop"));
+    let rows = server.sql("select budget, state, would_block from decisions");
+    let reason = json!("NAMESPACE_QUOTA_EXCEEDED");
+    assert_eq!(rows, [json!({"budget": "trial", "state": "allowed", "would_block": reason})]);
+    assert_eq!(server.sql("select mode from budgets where id = 'trial'")[0]["mode"], "shadow");
+    let row = &server.get_json("/v1/balances?budget=trial")[0];
+    assert_eq!((&row["state"], &row["mode"]), (&json!("allowed"), &json!("shadow")));
+    wait_until_eq("scopes", &(0_u64, 1_u64), || {
+        (server.metric("outlay_scopes_blocked"), server.metric("outlay_scopes_would_block"))
+    });
+    assert_eq!(server.metric::<u64>("outlay_decisions_published_total{kind=\"would_block\"}"), 1);
+    wait_until_eq("the mode of its alerts", &vec![json!({"mode": "shadow"}); 2], || {
+        server.sql("select mode from alerts where budget = 'trial'")
+    });
+
+    // Made hard it blocks at once, and back in shadow it opens again.
+    budgets.write(&[daily("trial", "shop", 1000, "mode: hard")]);
+    let body = check_until(&server, &shop, 403).json();
+    assert_eq!((&body["budget"], body.get("would_block")), (&json!("trial"), None));
+    budgets.write(&[daily("trial", "shop", 1000, "mode: shadow")]);
+    assert_eq!(check_until(&server, &shop, 200).header("x-outlay-would-block"), "trial");
+}
+
+#[test]
+fn a_canary_that_blocks_too_many_scopes_goes_back_to_shadow_and_stays_there_until_it_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let budgets = Budgets::new(dir.path());
+    let zone = zone_without_midnight();
+    let file = |over: &str| {
+        format!(
+            "  - {{ id: users, per: [user], window: {{ every: day, zone: {zone} }}, limit: {{ tokens: 100 }}, mode: canary, canary: 100%, rollback: {{ blocked_over: {over}, at_least: 4 }} }}\n"
+        )
+    };
+    budgets.write(&[file("25%")]);
+    let server = budgets.server(&["--commit-rows", "1"]);
+    let user = |user: &str, tokens| event_with(&format!("{user} {tokens}"), "shop", tokens, json!({"user": user}));
+    let of = |user: &'static str| [("namespace", "shop"), ("user", user)];
+    for (name, tokens) in [("a", 1), ("b", 1), ("c", 1), ("d", 100)] {
+        server.post_event(&user(name, tokens));
+    }
+    check_until(&server, &of("d"), 403);
+    server.post_event(&user("c", 99));
+    let answer = check_until(&server, &of("d"), 200);
+    assert_eq!(answer.header("x-outlay-would-block"), "users");
+    let record = wait_for("the rollback on the topic", || published(&server, "users|*"));
+    let rolled_back = &record["rolled_back"];
+    assert_eq!((&rolled_back["blocked"], &rolled_back["scopes"]), (&json!(2), &json!(4)));
+    assert_eq!((&record["state"], &record["scope"]), (&json!("allowed"), &json!({})));
+    wait_until_eq("the metric", &1_u64, || server.metric("outlay_budgets_rolled_back"));
+    assert!(server.logged().contains("goes on in shadow"), "{}", server.logged());
+    let row = json!({"canary": "1", "rollback_over": "0.25", "rollback_at_least": 4, "rolled_back": true});
+    assert_eq!(server.sql("select canary, rollback_over, rollback_at_least, rolled_back from budgets"), [row]);
+
+    wait_until_eq("rows in the lake", &json!(5), || server.get_json("/v1/status")["lake"]["rows"].clone());
+    server.stop();
+    let server = budgets.server(&[]);
+    wait_until_eq("the metric", &1_u64, || server.metric("outlay_budgets_rolled_back"));
+    assert_eq!(server.check(&of("d")).expect(200).header("x-outlay-would-block"), "users");
+    assert_eq!(published(&server, "users|*"), Some(record), "it is not said again");
+
+    budgets.write(&[file("75%")]);
+    check_until(&server, &of("d"), 403);
+    wait_until_eq("the withdrawal on the topic", &Some(None), || {
+        published(&server, "users|*").map(|record| record.get("rolled_back").cloned())
+    });
+}
+
+#[test]
+fn an_overage_and_a_preset_are_in_force_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let budgets = Budgets::new(dir.path());
+    let zone = zone_without_midnight();
+    budgets.write(&[
+        daily("build", "ci", 1000, "preset: ci, overage: 10%"),
+        daily("app", "shop", 1000, "preset: production"),
+    ]);
+    let server = budgets.server(&[]);
+    let (stream, _) = Stream::open(&server);
+    let ci = [("namespace", "ci")];
+    server.post_event(&event("one", "ci", 1050));
+    wait_until_eq("used", &json!("1050"), || server.check(&ci).expect(200).json()["used"].clone());
+    server.post_event(&event("two", "ci", 50));
+    let answer = check_until(&server, &ci, 403);
+    assert_eq!((answer.header("x-outlay-limit"), answer.header("x-outlay-overage")), ("1000", "100"));
+    assert!(
+        answer.json()["detail"].as_str().unwrap().contains("1100 of 1000 (and 100 of overage) tokens"),
+        "{}",
+        answer.text()
+    );
+    let decision = stream.decision("build");
+    assert_eq!((&decision["limit"], &decision["overage"]), (&json!("1000"), &json!("100")));
+    let columns = "id, overage, mode, http_status, thresholds";
+    let row = |id: &str, overage: Value, mode: &str, at: &str| json!({"id": id, "overage": overage, "mode": mode, "http_status": 403, "thresholds": at});
+    assert_eq!(
+        server.sql(&format!("select {columns} from budgets order by id")),
+        [row("app", json!(null), "soft", "0.5,0.8,1"), row("build", json!("100"), "hard", "1")]
+    );
+    assert_eq!(server.sql("select overage from decisions")[0]["overage"], "100");
+
+    // What is wrong in a preset is told with its place.
+    std::fs::write(
+        dir.path().join("budgets.yaml"),
+        format!("presets:\n  ci: {{ mode: hrad }}\nbudgets:\n  - {{ id: x, window: {{ every: day, zone: {zone} }}, limit: {{ tokens: 5 }} }}\n"),
+    )
+    .unwrap();
+    let problem = wait_for("the refusal", || {
+        let status = server.get_json("/v1/status");
+        let rows = status["health"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["component"] == "budgets" && row["ok"] == false)
+    });
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("line 2") && detail.contains("presets.ci.mode"), "{detail}");
+}
