@@ -465,6 +465,29 @@ fn a_number_above_what_the_log_has_taken_is_not_forgotten() {
 }
 
 #[test]
+fn a_key_whose_forgetting_was_put_off_is_not_forgotten_while_it_blocks_again() {
+    let (midnight, over) = (at("2026-11-22T00:00:00Z"), at("2026-11-23T01:00:00Z"));
+    let mut core = Core::new(CoreConfig::default());
+    set_fresh(&mut core, [budget("daily", SUPPORT, &[], 100), budget("users", &[], &[Dimension::User], 1)], day());
+    apply(&mut core, &[support("1", day(), 100)]);
+    for _ in 0..5 {
+        let effects = core.effects(day());
+        core.retract(&effects);
+    }
+    let seqs = [day(), midnight].map(|now| core.effects(now).decisions.remove(0).seq);
+    assert_eq!((seqs, core.effects(over).tombstones.len()), ([6, 7], 0), "it is put off for an hour");
+    // The log takes more than its number.
+    let user = |user: u32| Record::new(&user.to_string(), over, &[(Dimension::User, &user.to_string())], 1);
+    apply(&mut core, &(0..10).map(user).collect::<Vec<_>>());
+    apply(&mut core, &[support("again", over, 100)]);
+    assert_eq!(core.effects(over).decisions.len(), 11);
+    let later = over.plus_us(TimeUs::HOUR);
+    assert!(core.effects(later).is_empty());
+    assert!(matches!(core.check(&dims(SUPPORT), later), Check::Blocked(_)));
+    assert_eq!(core.decisions().filter(|decision| decision.budget == "daily").count(), 1);
+}
+
+#[test]
 fn while_balances_are_behind_the_last_decision_blocks_until_its_window_ends() {
     let mut before = core_with_daily(100);
     apply(&mut before, &[support("1", day(), 120)]);

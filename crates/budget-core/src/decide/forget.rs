@@ -72,10 +72,13 @@ impl Decisions {
     /// Forgets the keys that are over, and returns them for their tombstones.
     pub(crate) fn forget(&mut self, now: TimeUs) -> Vec<String> {
         let later = self.endings.due.split_off(&(now.plus_us(1), String::new()));
-        let due = std::mem::replace(&mut self.endings.due, later);
+        let looked_at = std::mem::replace(&mut self.endings.due, later);
         let mut gone = std::mem::take(&mut self.endings.unpublished);
-        for (_, key) in due {
-            let Some(last) = self.published.get(&key) else { continue };
+        for (_, key) in looked_at {
+            // One that was put off may have been decided anew since, and is due by that decision then.
+            let Some(last) = self.published.get(&key).filter(|last| !last.is_reached() && due(last) <= now) else {
+                continue;
+            };
             // Numbers that were lost on their way to the log are none of its records. One of these may be the highest, and the next
             // start has to know it: from the decision itself, until there are as many records.
             if last.seq > self.endings.records || self.unpublished.contains(&key) {
