@@ -82,6 +82,11 @@ impl Outlay {
         let limits = self.queries.config().clone();
         let written = blocking(move || Ok(plan.write(&batches, format_of(format), &limits))).await?;
         let written = written.map_err(|error| match error.downcast::<LakeError>() {
+            Ok(LakeError::QueryResult { limit, unit }) => {
+                let detail =
+                    format!("the report is larger than {limit} {unit}; ask for single days of it, or for parquet");
+                ApiProblem::new(422, "query_result_too_large", detail)
+            }
             Ok(error) => problem(error),
             Err(error) if error.is::<FocusError>() => ApiProblem::new(422, "number_too_large", error.to_string()),
             Err(error) => ApiProblem::internal(format!("{error:#}")),
