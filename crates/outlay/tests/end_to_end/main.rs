@@ -17,6 +17,7 @@ mod forgetting;
 mod framing;
 mod managing;
 mod modes;
+mod planning;
 mod querying;
 mod rejecting;
 mod repricing;

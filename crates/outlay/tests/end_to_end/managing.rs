@@ -24,7 +24,7 @@ pub fn change(server: &Server, method: &str, path: &str, headers: &[(&str, &str)
     server.send(if body.is_null() { request } else { request.body(body.to_string()) })
 }
 
-fn put_all(server: &Server, etag: &str, budgets: &[Value]) -> Answer {
+pub fn put_all(server: &Server, etag: &str, budgets: &[Value]) -> Answer {
     change(server, "PUT", "", &[("if-match", etag)], &json!({ "budgets": budgets }))
 }
 
@@ -32,7 +32,7 @@ fn etag(server: &Server, path: &str) -> String {
     server.get(&format!("/v1/budgets{path}")).expect(200).header("etag").to_owned()
 }
 
-fn counted(server: &Server, namespace: &str, tokens: &str) {
+pub fn counted(server: &Server, namespace: &str, tokens: &str) {
     wait_until_eq("what is counted", &Some(tokens.to_owned()), || {
         server.used(&[("namespace", namespace)], "month", "tokens")
     });
@@ -168,7 +168,7 @@ fn a_file_that_the_server_was_started_with_rules() {
 }
 
 /// A file of these budgets.
-fn write(folder: &Path, budgets: &[Value]) -> String {
+pub fn write(folder: &Path, budgets: &[Value]) -> String {
     let path = folder.join("new.yaml");
     std::fs::write(&path, json!({ "budgets": budgets }).to_string()).unwrap();
     path.to_str().unwrap().to_owned()
@@ -176,7 +176,7 @@ fn write(folder: &Path, budgets: &[Value]) -> String {
 
 /// `outlay budgets COMMAND FILE`: its exit code, and what it said.
 #[track_caller]
-fn budgets(server: &Server, command: &str, file: &str, args: &[&str]) -> (i32, String) {
+pub fn budgets(server: &Server, command: &str, file: &str, args: &[&str]) -> (i32, String) {
     let Output { status, stdout, stderr } = server::command("budgets")
         .args([command, file])
         .args(args)

@@ -34,10 +34,13 @@ pub fn file(comment: &str, set: &BudgetSet) -> String {
     text
 }
 
-/// What a budget of this window would say if it said only what it must.
+/// What a budget of this window would say if it said only what it must. Some windows ask for a dimension.
 fn defaults(members: &Map<String, Value>) -> Map<String, Value> {
-    let least =
-        serde_json::json!({ "budgets": [{ "id": "a", "window": members.get("window"), "limit": { "tokens": 1 } }] });
+    let of = |name| members.get(name);
+    let least = serde_json::json!({
+        "id": "a", "match": of("match"), "per": of("per"), "window": of("window"), "limit": { "tokens": 1 },
+    });
+    let least = serde_json::json!({ "budgets": [least] });
     let set = BudgetSet::from_canonical(&least.to_string()).unwrap_or_default();
     let least = set.budgets.values().next().and_then(|budget| serde_json::to_value(&**budget).ok());
     let Some(Value::Object(mut defaults)) = least else { return Map::new() };
@@ -45,6 +48,8 @@ fn defaults(members: &Map<String, Value>) -> Map<String, Value> {
     for name in ["id", "window", "limits"] {
         defaults.remove(name);
     }
+    defaults.insert("match".to_owned(), serde_json::json!({}));
+    defaults.insert("per".to_owned(), serde_json::json!([]));
     defaults
 }
 
