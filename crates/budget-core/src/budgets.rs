@@ -226,9 +226,3 @@ fn request(budget: &Budget, generation: u64, from: TimeUs) -> HistoryRequest {
 pub fn same_balances(a: &Budget, b: &Budget) -> bool {
     a.matches == b.matches && a.scope_dimensions() == b.scope_dimensions() && a.window == b.window
 }
-
-/// Whether a scope is one of a budget's.
-pub(crate) fn owns(budget: &Budget, scope: &Scope) -> bool {
-    scope.dimensions() == budget.scope_dimensions()
-        && budget.matches.iter().all(|(dim, value)| scope.get(dim) == Some(value))
-}

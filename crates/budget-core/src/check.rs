@@ -48,6 +48,17 @@ impl Standing {
     }
 }
 
+/// What one scope of a budget has used in the window of now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeUsage {
+    /// The window. One that moves begins with what counts now.
+    pub window: Window,
+    /// The limits that the scope has, in their order, each with what is used of it.
+    pub fills: Vec<Fill>,
+    /// The budget's history is being read: what is used is incomplete.
+    pub warming: bool,
+}
+
 /// Whether a scope may spend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
@@ -150,6 +161,15 @@ impl State<'_> {
         }
         let held = held.map_or(Amount(0), |held| held.get(fill.limit.measure));
         Some((mode, (word, Standing { budget: Arc::clone(&state.budget), scope: counted.1, window, fill, held })))
+    }
+
+    /// What one scope of a budget has used, whatever the budget does with it.
+    pub(crate) fn usage(&self, budget: &str, scope: &Scope, now: TimeUs) -> Option<ScopeUsage> {
+        let state = self.budgets.by_id(budget).filter(|state| state.budget.owns(scope))?;
+        let value = |dim| scope.get(dim);
+        let counted = self.ledger.used_at(state.tracker, self.ledger.find_scope(state.tracker, value), now);
+        let fills = state.budget.limits_of(value).fills(|measure| counted.amount(measure)).collect();
+        Some(ScopeUsage { window: counted.window, fills, warming: state.warming.is_some() })
     }
 
     /// The balances that an event with these dimensions counts in.

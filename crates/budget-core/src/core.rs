@@ -9,7 +9,7 @@ use usage_types::{Alert, BudgetId, BudgetSet, Decision, Dimension, Dimensions, R
 use crate::alert::Alerts;
 use crate::balance::Flags;
 use crate::budgets::{Budgets, HistoryRequest, Since};
-use crate::check::{Check, Question, State};
+use crate::check::{Check, Question, ScopeUsage, State};
 use crate::config::CoreConfig;
 use crate::decide::{Decisions, Keys};
 use crate::dedup::{Dedup, Fingerprint};
@@ -356,6 +356,13 @@ impl Core {
     pub fn ask(&self, question: &Question<'_>, now: TimeUs) -> Check {
         let Self { ledger, budgets, holds, decisions, .. } = self;
         State { ledger, budgets, holds, decisions }.ask(question, now)
+    }
+
+    /// What a scope of a budget has used. `None` where there is no such budget, or the scope is none of its.
+    #[must_use]
+    pub fn usage(&self, budget: &str, scope: &Scope, now: TimeUs) -> Option<ScopeUsage> {
+        let Self { ledger, budgets, holds, decisions, .. } = self;
+        State { ledger, budgets, holds, decisions }.usage(budget, scope, now)
     }
 
     /// Asks and, where the answer is that the request may be made, holds its estimate until `expires_at`, the event that settles it

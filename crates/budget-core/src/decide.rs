@@ -14,7 +14,7 @@ use usage_types::{
 };
 
 use crate::balance::Flags;
-use crate::budgets::{BudgetState, Budgets, owns};
+use crate::budgets::{BudgetState, Budgets};
 use crate::ledger::Ledger;
 use crate::moving::Used;
 use crate::rollback;
@@ -244,7 +244,7 @@ fn verdict(
     if let Some(rolled_back) = state.and_then(|state| state.rolled_back_for(scope)) {
         return (Verdict::RolledBack(rolled_back.clone()), None, None);
     }
-    let Some(state) = state.filter(|state| state.budget.mode.decides() && owns(&state.budget, scope)) else {
+    let Some(state) = state.filter(|state| state.budget.mode.decides() && state.budget.owns(scope)) else {
         return (Verdict::Removed, None, None);
     };
     if state.warming.is_some() {

@@ -38,7 +38,7 @@ mod view;
 pub mod window;
 
 pub use crate::budgets::{HistoryRequest, same_balances};
-pub use crate::check::{Check, Question, Standing};
+pub use crate::check::{Check, Question, ScopeUsage, Standing};
 pub use crate::config::{CoreConfig, Tracked};
 pub use crate::core::Core;
 pub use crate::decide::DECISIONS_KEPT_US;

@@ -219,6 +219,8 @@ pub fn revision(budget: &Budget) -> String {
         let whom = match &entry.whom {
             Whom::Override => "",
             Whom::Plan(name) => name,
+            // It comes and goes, and does not say that the budget is right now.
+            Whom::Grant => continue,
         };
         let values: Vec<String> = entry.values.iter().map(ToString::to_string).collect();
         let _ = write!(text, "|{whom} {} {}", values.join(";"), listed(&entry.limits));

@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio_stream::Stream;
-use usage_types::Decision;
+use usage_types::{Decision, IncreaseAsk};
 
 use crate::{
     ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, Changed, CheckAnswer, CheckQuestion, Enforcement,
-    ReportInfo, Reservation, StatusView, Tagged,
+    IncreaseAnswer, IncreaseFilter, IncreaseRequest, ReportInfo, Reservation, Stated, StatusView, Tagged,
 };
 
 /// Everything behind the routes. The methods that are not `async` answer from memory and must not block.
@@ -52,6 +52,23 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Changes the budgets. When this returns, the change is on disk and in force.
     async fn change_budgets(&self, change: BudgetsChange) -> Result<Changed, ApiProblem>;
+
+    /// The requests for higher limits that match, the newest first.
+    fn increases(&self, filter: &IncreaseFilter) -> Vec<IncreaseRequest>;
+
+    /// The request of this id.
+    fn increase(&self, id: &str) -> Option<IncreaseRequest>;
+
+    /// Takes a request for higher limits. When this returns, it is on disk.
+    async fn ask_increase(&self, ask: IncreaseAsk, stated: Stated) -> Result<IncreaseRequest, ApiProblem>;
+
+    /// Answers a request, by the words of this actor. When this returns, the answer is on disk and in force.
+    async fn answer_increase(
+        &self,
+        id: String,
+        answer: IncreaseAnswer,
+        actor: Option<String>,
+    ) -> Result<IncreaseRequest, ApiProblem>;
 
     /// The decisions in force, one a key.
     fn decisions(&self) -> Vec<Decision>;

@@ -12,6 +12,7 @@ mod clock;
 mod config;
 mod engine;
 mod error;
+mod increases;
 mod intake;
 mod metrics;
 pub mod openapi;
@@ -38,6 +39,7 @@ pub use engine::{
 };
 pub use error::HttpError;
 pub use http_listen::Secret;
+pub use increases::{Act, Granted, IncreaseAnswer, IncreaseFilter, IncreaseRequest, IncreaseState, PresentLimit};
 pub use problem::ApiProblem;
 pub use router::{Method, routes};
 pub use server::Server;

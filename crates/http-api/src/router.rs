@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::metrics::HttpMetrics;
-use crate::routes::{balances, budgets, check, decisions, events, health, query, status};
+use crate::routes::{balances, budgets, check, decisions, events, health, increases, query, status};
 use crate::{ApiProblem, Engine, HttpConfig, auth, openapi, page};
 
 /// What the handlers share.
@@ -75,6 +75,12 @@ fn table() -> Vec<Route> {
         route(Get,  "/v1/budgets/{id}",     get(budgets::one)),
         route(Put,  "/v1/budgets/{id}",     put(budgets::put)),
         route(Delete, "/v1/budgets/{id}",   delete(budgets::delete)),
+        route(Get,  "/v1/increase-requests", get(increases::list)),
+        route(Post, "/v1/increase-requests", post(increases::ask)),
+        route(Get,  "/v1/increase-requests/{id}", get(increases::one)),
+        route(Post, "/v1/increase-requests/{id}/approve", post(increases::approve)),
+        route(Post, "/v1/increase-requests/{id}/deny", post(increases::deny)),
+        route(Post, "/v1/increase-requests/{id}/withdraw", post(increases::withdraw)),
         route(Get,  "/v1/decisions",        get(decisions::decisions)),
         route(Get,  "/v1/decisions/stream", get(decisions::stream)),
         route(Post, "/v1/sql",              post(query::sql)),

@@ -114,12 +114,21 @@ impl Server {
 
     /// `POST` of YAML; the answer's body.
     pub fn post_text(&self, path: &str, text: &str) -> Result<Vec<u8>> {
-        self.send(self.client.post(format!("{}{path}", self.url)).header("content-type", YAML).body(text.to_owned()))
+        self.post_text_with(path, text, &[])
+    }
+
+    /// `POST` of YAML with these headers besides; the answer's body.
+    pub fn post_text_with(&self, path: &str, text: &str, headers: &[(&str, &str)]) -> Result<Vec<u8>> {
+        self.send_text(self.client.post(format!("{}{path}", self.url)), text, headers)
     }
 
     /// `PUT` of YAML with these headers besides; the answer's body.
     pub fn put_text(&self, path: &str, text: &str, headers: &[(&str, &str)]) -> Result<Vec<u8>> {
-        let request = self.client.put(format!("{}{path}", self.url)).header("content-type", YAML);
+        self.send_text(self.client.put(format!("{}{path}", self.url)), text, headers)
+    }
+
+    fn send_text(&self, request: RequestBuilder, text: &str, headers: &[(&str, &str)]) -> Result<Vec<u8>> {
+        let request = request.header("content-type", YAML);
         // As bytes: people's words are UTF-8.
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value.as_bytes()));
         self.send(request.body(text.to_owned()))

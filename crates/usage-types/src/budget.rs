@@ -83,6 +83,13 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// Whether a scope is one of its.
+    #[must_use]
+    pub fn owns(&self, scope: &Scope) -> bool {
+        scope.dimensions() == self.scope_dimensions()
+            && self.matches.iter().all(|(dim, value)| scope.get(dim) == Some(value))
+    }
+
     /// The dimensions of its scopes: those it matches and those it splits by.
     #[must_use]
     pub fn scope_dimensions(&self) -> DimensionSet {

@@ -4,6 +4,7 @@
 //! is 800,000 parts per million and no float is between. Deliberately absent: reading the file and noticing that it changed.
 
 mod field;
+mod increase;
 mod limit;
 mod mode;
 mod overage;

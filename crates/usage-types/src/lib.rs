@@ -16,6 +16,8 @@ mod decision;
 mod dimension;
 mod estimate;
 mod event;
+mod grant;
+mod increase;
 mod limit;
 mod measure;
 mod mode;
@@ -34,6 +36,8 @@ pub use decision::{
 pub use dimension::{Dimension, DimensionSet, Dimensions, Scope};
 pub use estimate::Estimate;
 pub use event::{Cost, CostOrigin, EventPosition, Role, TokenClass, Tokens, UsageEvent};
+pub use grant::Grant;
+pub use increase::{IncreaseAsk, IncreaseTerms, Wish};
 pub use limit::{Fill, Limit, Limits};
 pub use measure::{Amount, Measure};
 pub use mode::{Mode, Rollback};

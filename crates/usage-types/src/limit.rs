@@ -68,6 +68,22 @@ impl Limits {
         self.0[0]
     }
 
+    /// The one of a measure.
+    #[must_use]
+    pub fn of(&self, measure: Measure) -> Option<Amount> {
+        self.0.iter().find(|limit| limit.measure == measure).map(|limit| limit.amount)
+    }
+
+    /// These, with the amounts of the others where those are more.
+    #[must_use]
+    pub fn raised(&self, others: &Self) -> Self {
+        let raise = |limit: Limit| {
+            let amount = others.of(limit.measure).map_or(limit.amount, |other| other.max(limit.amount));
+            Limit { amount, ..limit }
+        };
+        self.with(raise)
+    }
+
     /// Each with what is used of it.
     pub fn fills(&self, used: impl Fn(Measure) -> Amount) -> impl Iterator<Item = Fill> {
         self.0.iter().map(move |limit| Fill { limit: *limit, used: used(limit.measure) })

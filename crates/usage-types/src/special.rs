@@ -1,6 +1,6 @@
 //! Limits of single scopes: overrides for single values, and plans.
 //!
-//! Precedence: the first override that a scope has the values of, else the first plan, else the budget's own limits. A look-up takes one probe
+//! Precedence: a grant, else the first override that a scope has the values of, else the first plan, else the budget's own limits. A look-up takes one probe
 //! for each set of dimensions that is asked for, however many values there are.
 
 use std::collections::HashMap;
@@ -14,6 +14,8 @@ pub enum Whom {
     Override,
     /// Members of the plan of this name.
     Plan(String),
+    /// The scope of one or more grants, for as long as they hold.
+    Grant,
 }
 
 /// Limits that take the place of the budget's own.
@@ -39,15 +41,28 @@ pub struct SpecialLimits {
 impl SpecialLimits {
     /// The most of one budget.
     pub const MAX: usize = 10_000;
+    /// The most of grants, besides.
+    pub const GRANTS_MAX: usize = 1_000;
 
     /// These, in this order. Those beyond [`SpecialLimits::MAX`] are left out.
     #[must_use]
     pub fn new(mut entries: Vec<SpecialLimit>) -> Self {
         entries.truncate(Self::MAX);
+        Self::of(entries)
+    }
+
+    /// Those of grants, at most [`SpecialLimits::GRANTS_MAX`], and then these.
+    #[must_use]
+    pub fn behind(&self, mut grants: Vec<SpecialLimit>) -> Self {
+        grants.truncate(Self::GRANTS_MAX);
+        Self::of(grants.into_iter().chain(self.entries.iter().cloned()).collect())
+    }
+
+    fn of(entries: Vec<SpecialLimit>) -> Self {
         let (mut by_values, mut shapes) = (HashMap::new(), Vec::new());
         for (at, entry) in entries.iter().enumerate() {
             for values in &entry.values {
-                // The bound on their number keeps it within 16 bits.
+                // The bounds on their number keep it within 16 bits.
                 by_values.entry(values.clone()).or_insert(at as u16);
                 if !shapes.contains(&values.dimensions()) {
                     shapes.push(values.dimensions());

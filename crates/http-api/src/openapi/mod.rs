@@ -2,6 +2,7 @@
 //! [`operations`]; a test holds them against the table of routes, and another against the copy in `schemas/`.
 
 mod budgets;
+mod increases;
 mod operations;
 
 pub use operations::OTLP_PATHS;

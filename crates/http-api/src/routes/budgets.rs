@@ -69,8 +69,7 @@ pub(crate) async fn delete(
 async fn change(app: &AppState, headers: &HeaderMap, write: BudgetsWrite) -> Result<Response, ApiProblem> {
     let may_be_new = matches!(write, BudgetsWrite::Put { .. });
     let precondition = precondition(headers, may_be_new)?;
-    let stated =
-        Stated { actor: said(headers, ACTOR, ACTOR_BYTES_MAX)?, reason: said(headers, REASON, REASON_BYTES_MAX)? };
+    let stated = stated(headers)?;
     let changed = app.engine.change_budgets(BudgetsChange { write, precondition, stated }).await?;
     match changed.now {
         Some(now) => tagged(if changed.created { 201 } else { 200 }, now),
@@ -91,8 +90,13 @@ fn tagged(status: u16, document: Tagged) -> Result<Response, ApiProblem> {
     Ok(response)
 }
 
+/// What the headers say of who asks and why.
+pub(super) fn stated(headers: &HeaderMap) -> Result<Stated, ApiProblem> {
+    Ok(Stated { actor: said(headers, ACTOR, ACTOR_BYTES_MAX)?, reason: said(headers, REASON, REASON_BYTES_MAX)? })
+}
+
 /// A body of YAML or JSON, which is YAML too.
-async fn text(app: &AppState, request: Request) -> Result<(Parts, String), ApiProblem> {
+pub(super) async fn text(app: &AppState, request: Request) -> Result<(Parts, String), ApiProblem> {
     let (head, body) = request.into_parts();
     refuse_rest(&parameters(&head.uri)?, "none")?;
     let given = head.headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));

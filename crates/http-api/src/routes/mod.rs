@@ -7,6 +7,7 @@ pub(crate) mod decisions;
 pub(crate) mod events;
 pub(crate) mod format;
 pub(crate) mod health;
+pub(crate) mod increases;
 pub(crate) mod query;
 pub(crate) mod status;
 

@@ -9,17 +9,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_api::{
-    Ack, ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, BudgetsSource, BudgetsWrite, Changed,
-    CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, HealthRow, IntakeRecord, LagView, LakeView, LogKind,
-    LogView, MailRow, MailState, OutputFormat, PlannedChange, PlannedEffect, PlannedScope, PublishError, QueryBody,
-    QueryOutput, RejectionRow, ReportInfo, ReportParameter, Reservation, ShadowFinding, SqlRequest, StatusView, Tagged,
+    Ack, Act, ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, BudgetsSource, BudgetsWrite, Changed,
+    CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, Granted, HealthRow, IncreaseAnswer, IncreaseFilter,
+    IncreaseRequest, IncreaseState, IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState,
+    OutputFormat, PlannedChange, PlannedEffect, PlannedScope, PresentLimit, PublishError, QueryBody, QueryOutput,
+    RejectionRow, ReportInfo, ReportParameter, Reservation, ShadowFinding, SqlRequest, Stated, StatusView, Tagged,
     Totals, UnpricedRow,
 };
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use usage_types::{
-    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Dimensions, Estimate, ReasonCode, RejectCode,
-    Rejection, Scope, TimeUs, Window,
+    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Dimensions, Estimate, IncreaseAsk, ReasonCode,
+    RejectCode, Rejection, Scope, TimeUs, Window,
 };
 
 /// Answers checks.
@@ -48,6 +49,9 @@ pub struct FakeEngine {
     pub report_params: Mutex<Vec<BTreeMap<String, String>>>,
     pub balance_queries: Mutex<Vec<BalanceQuery>>,
     pub budget_changes: Mutex<Vec<BudgetsChange>>,
+    pub increase_filters: Mutex<Vec<IncreaseFilter>>,
+    pub increase_asks: Mutex<Vec<(IncreaseAsk, Stated)>>,
+    pub increase_answers: Mutex<Vec<(String, IncreaseAnswer, Option<String>)>>,
 }
 
 impl Default for FakeEngine {
@@ -69,6 +73,9 @@ impl Default for FakeEngine {
             report_params: Mutex::default(),
             balance_queries: Mutex::default(),
             budget_changes: Mutex::default(),
+            increase_filters: Mutex::default(),
+            increase_asks: Mutex::default(),
+            increase_answers: Mutex::default(),
         }
     }
 }
@@ -81,6 +88,27 @@ pub fn now() -> TimeUs {
 pub fn budgets(limit: u32) -> BudgetSet {
     let list = format!("{{ id: support-daily, window: {{ every: day }}, limit: {{ tokens: {limit} }} }}");
     BudgetSet::from_yaml(&format!("budgets: [{list}]")).unwrap()
+}
+
+/// A request with every member that there is.
+pub fn increase(id: &str, state: IncreaseState) -> IncreaseRequest {
+    let limits = budgets(5).budgets["support-daily"].limits.clone();
+    let act = Act { at: now(), key: Some("admin".into()), actor: Some("zoe".into()), reason: Some("launch".into()) };
+    let present =
+        PresentLimit { measure: "cost".into(), currency: Some(Currency::USD), limit: "5".into(), used: "4.5".into() };
+    IncreaseRequest {
+        id: id.into(),
+        state,
+        budget: "support-daily".into(),
+        scope: Scope::new([(Dimension::Namespace, "support")]),
+        limits: limits.clone(),
+        until: Some(now()),
+        asked: act.clone(),
+        answered: Some(act.clone()),
+        grant: Some(Granted { limits, expires_at: now() }),
+        ended: Some(act),
+        present: vec![present],
+    }
 }
 
 /// A day that `time` is in, and that does not end within the next 23 hours.
@@ -171,6 +199,33 @@ impl Engine for FakeEngine {
         };
         self.budget_changes.lock().push(change);
         Ok(Changed { now, created })
+    }
+
+    fn increases(&self, filter: &IncreaseFilter) -> Vec<IncreaseRequest> {
+        self.increase_filters.lock().push(filter.clone());
+        vec![increase("r-2", IncreaseState::Pending), increase("r-1", IncreaseState::Withdrawn)]
+    }
+
+    fn increase(&self, id: &str) -> Option<IncreaseRequest> {
+        (id == "r-1").then(|| increase(id, IncreaseState::Withdrawn))
+    }
+
+    async fn ask_increase(&self, ask: IncreaseAsk, stated: Stated) -> Result<IncreaseRequest, ApiProblem> {
+        self.increase_asks.lock().push((ask, stated));
+        Ok(increase("r-3", IncreaseState::Pending))
+    }
+
+    async fn answer_increase(
+        &self,
+        id: String,
+        answer: IncreaseAnswer,
+        actor: Option<String>,
+    ) -> Result<IncreaseRequest, ApiProblem> {
+        if id != "r-1" {
+            return Err(ApiProblem::new(409, "already_answered", "it is denied"));
+        }
+        self.increase_answers.lock().push((id, answer, actor));
+        Ok(increase("r-1", IncreaseState::Approved))
     }
 
     fn check(&self, question: &CheckQuestion<'_>) -> CheckAnswer {

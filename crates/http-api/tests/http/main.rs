@@ -10,6 +10,7 @@ mod decisions;
 mod errors;
 mod events;
 mod fake;
+mod increases;
 mod limits;
 mod openapi;
 mod page;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::client::{ask, get, start};
 use crate::fake::FakeEngine;
+use crate::increases::ASK;
 
 #[test]
 fn the_document_has_every_route_and_no_other() {
@@ -88,6 +89,11 @@ async fn what_is_answered_has_the_shape_that_the_document_promises() {
             "budgets: [{ id: support-daily, window: { every: day }, limit: { tokens: 5 } }, { id: b, window: { every: day }, limit: { tokens: 5 } }]",
         ),
         ("POST", "/v1/budgets-plan", "/v1/budgets-plan", ""),
+        ("GET", "/v1/increase-requests", "/v1/increase-requests", ""),
+        ("GET", "/v1/increase-requests/r-1", "/v1/increase-requests/{id}", ""),
+        ("POST", "/v1/increase-requests", "/v1/increase-requests", ASK),
+        ("POST", "/v1/increase-requests/r-1/approve", "/v1/increase-requests/{id}/approve", ""),
+        ("POST", "/v1/increase-requests/r-2/withdraw", "/v1/increase-requests/{id}/withdraw", ""),
         ("GET", "/v1/nothing", "/v1/status", ""),
     ] {
         let answer = ask(server.addr, method, path, &[], body).await;

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use usage_lake::{AuditRow, AuditTable, FileRef, LakeError, QueryTable, audit_view};
 use usage_types::{BudgetSet, Decision, TimeUs};
 
-use super::manage::version_of;
+use super::manage::{Version, version_of};
 
 /// How long an entry of a decision may wait for others, so that a day of them is not a hundred thousand files. Queries see it at once.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -21,7 +21,9 @@ const RETRY: Duration = Duration::from_secs(5);
 /// The mark that says up to when decisions are in.
 const DECIDED: &str = "outlay/decided_at";
 /// The mark that says which budgets the last entry of them left in force.
-const BUDGETS: &str = "outlay/budgets";
+pub const BUDGETS: &str = "outlay/budgets";
+/// The mark that says which increase requests the last entry of them left.
+pub const INCREASES: &str = "outlay/increases";
 
 /// The audit log.
 pub struct Audit {
@@ -39,7 +41,7 @@ struct Seen {
 
 impl Audit {
     /// Opens it beside the lake, and makes up for what a crash kept out of it.
-    pub async fn open(lake: &str, decisions: &[Decision], budgets: &BudgetSet) -> Result<Self> {
+    pub async fn open(lake: &str, decisions: &[Decision], budgets: &BudgetSet, increases: &Version) -> Result<Self> {
         let mut table = AuditTable::open(lake).await.context("cannot open the audit log")?;
         let known = table.mark(DECIDED).unwrap_or(0);
         let mut missing: Vec<&Decision> = decisions.iter().filter(|decision| decision.decided_at.0 > known).collect();
@@ -56,16 +58,24 @@ impl Audit {
                 ..entry("budgets", "found", "start")
             });
         }
-        let marks = [(DECIDED, decided_at), (BUDGETS, version.number)];
+        // Where none was ever recorded, there is none, or one was recorded and a crash came between the two.
+        if table.mark(INCREASES).is_some_and(|recorded| recorded != increases.number) {
+            rows.push(AuditRow {
+                reason: Some("the increase requests at start are not those that were last recorded".to_owned()),
+                after: Some(increases.json.clone()),
+                ..entry("increase", "found", "start")
+            });
+        }
+        let marks = [(DECIDED, decided_at), (BUDGETS, version.number), (INCREASES, increases.number)];
         table.append(&rows, &marks).await.context("cannot write the audit log")?;
         let seen = Seen { folder: table.folder().to_owned(), files: table.files(), waiting: Vec::new(), decided_at };
         Ok(Self { table: tokio::sync::Mutex::new(table), seen: Mutex::new(seen) })
     }
 
-    /// Writes entries that leave these budgets in force; they are on disk when this returns.
-    pub async fn record(&self, rows: &[AuditRow], budgets: i64) -> Result<(), LakeError> {
+    /// Writes entries, and moves the mark that says what they leave; they are on disk when this returns.
+    pub async fn record(&self, rows: &[AuditRow], mark: (&str, i64)) -> Result<(), LakeError> {
         let mut table = self.table.lock().await;
-        table.append(rows, &[(BUDGETS, budgets)]).await?;
+        table.append(rows, &[mark]).await?;
         self.seen.lock().files = table.files();
         Ok(())
     }

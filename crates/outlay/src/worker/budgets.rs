@@ -73,14 +73,26 @@ pub async fn watch(shared: Arc<Shared>, path: std::path::PathBuf, mut text: Stri
 /// Puts budgets in force, and reads the history of the new ones from the lake and the tail. Called by the commit thread between commits, so
 /// that files and tail hold each row once.
 pub fn put_in_force(shared: &Arc<Shared>, runtime: &Handle, lake: &Lake, work: &SyncSender<Work>, set: Arc<BudgetSet>) {
+    let history = self::set(shared, set);
+    shared.management.note_in_force();
+    if let Some((requests, tail)) = history {
+        read_history(shared, runtime, lake, work, requests, tail);
+    }
+}
+
+/// What is to be read for new budgets, and the tail of the moment at which they were set.
+type History = (Vec<HistoryRequest>, Result<Snapshot, LakeError>);
+
+/// Sets budgets. Where some have to read their history, the lake must stand still until they do.
+pub fn set(shared: &Shared, set: Arc<BudgetSet>) -> Option<History> {
     let now = TimeUs::from(chrono::Utc::now());
     let mut counted = shared.counted.lock();
     let requests = counted.core.set_budgets(Arc::clone(&set), now);
-    let tail = counted.tail.snapshot();
-    drop(counted);
-    shared.budgets.store(Arc::clone(&set));
     tracing::info!(budgets = set.budgets.len(), new = requests.len(), "budgets are in force");
-    read_history(shared, runtime, lake, work, requests, tail);
+    let history = (!requests.is_empty()).then(|| (requests, counted.tail.snapshot()));
+    drop(counted);
+    shared.budgets.store(set);
+    history
 }
 
 /// Asks for histories again that could not be read.

@@ -11,18 +11,18 @@ use event_log::{LogError, Publisher, topics};
 use focus_report::FocusError;
 use http_api::{
     Ack, ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, Changed, CheckAnswer, CheckQuestion,
-    Enforcement, Engine, HealthRow, IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState,
-    OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo, Reservation, SqlRequest, StatusView,
-    Tagged, Totals, UnpricedRow,
+    Enforcement, Engine, HealthRow, IncreaseAnswer, IncreaseFilter, IncreaseRequest, IntakeRecord, LagView, LakeView,
+    LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo,
+    Reservation, SqlRequest, Stated, StatusView, Tagged, Totals, UnpricedRow,
 };
 use otlp_server::Entrance;
 use tokio::sync::broadcast;
 use usage_lake::{LakeError, QueryInput, QueryPool, Report};
-use usage_types::{Decision, DecisionState, Fill, Measure, Mode, TimeUs, TokenClass};
+use usage_types::{Decision, DecisionState, Fill, IncreaseAsk, Measure, Mode, TimeUs, TokenClass};
 
 use super::shared::Shared;
 use super::views::query_input;
-use super::{checks, focus, manage, reports};
+use super::{checks, focus, increases, manage, reports};
 use crate::options::LogChoice;
 
 /// How many balances of budgets the page shows.
@@ -130,6 +130,13 @@ fn answer(format: OutputFormat, bytes: Vec<u8>, warning: Option<String>) -> Quer
     QueryOutput { content_type, body: QueryBody::Bytes(Bytes::from(bytes)), warning }
 }
 
+/// Runs a change in a task of its own: one that has begun ends, whether or not its client waits for it.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, ApiProblem>> + Send + 'static,
+) -> Result<T, ApiProblem> {
+    tokio::spawn(change).await.map_err(|error| ApiProblem::internal(error.to_string()))?
+}
+
 /// A query's error as the caller is told.
 fn problem(error: LakeError) -> ApiProblem {
     let (status, code) = match &error {
@@ -219,9 +226,28 @@ impl Engine for Outlay {
     }
 
     async fn change_budgets(&self, change: BudgetsChange) -> Result<Changed, ApiProblem> {
-        // A task of its own: a change that has begun ends, whether or not its client waits for it.
-        let changed = tokio::spawn(manage::change(Arc::clone(&self.shared), change)).await;
-        changed.map_err(|error| ApiProblem::internal(error.to_string()))?
+        to_its_end(manage::change(Arc::clone(&self.shared), change)).await
+    }
+
+    fn increases(&self, filter: &IncreaseFilter) -> Vec<IncreaseRequest> {
+        increases::list(&self.shared, filter)
+    }
+
+    fn increase(&self, id: &str) -> Option<IncreaseRequest> {
+        increases::one(&self.shared, id)
+    }
+
+    async fn ask_increase(&self, ask: IncreaseAsk, stated: Stated) -> Result<IncreaseRequest, ApiProblem> {
+        to_its_end(increases::ask(Arc::clone(&self.shared), ask, stated)).await
+    }
+
+    async fn answer_increase(
+        &self,
+        id: String,
+        answer: IncreaseAnswer,
+        actor: Option<String>,
+    ) -> Result<IncreaseRequest, ApiProblem> {
+        to_its_end(increases::answer(Arc::clone(&self.shared), id, answer, actor)).await
     }
 
     fn decisions(&self) -> Vec<Decision> {

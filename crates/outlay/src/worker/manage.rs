@@ -1,15 +1,18 @@
 //! Changing budgets: where they are kept, which version a change is meant for, and what it would do.
 //!
 //! Holds here: changes come one after the other, each against the version that it names, so none is lost. A change is in the audit log, then on
-//! disk, then in force; who asked is told when all three are done. With `--budgets FILE` that file rules, and nothing here changes it.
+//! disk, then in force; who asked is told when all three are done. With `--budgets FILE` that file rules, and nothing here changes it. What is
+//! granted for a time ([`super::increases`]) is laid over the budgets wherever they come from.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use budget_core::same_balances;
 use http_api::{
     ApiProblem, BudgetsChange, BudgetsPlan, BudgetsSource, BudgetsWrite, Changed, PlannedChange, Stated, Tagged,
 };
@@ -18,9 +21,10 @@ use tokio::sync::oneshot;
 use usage_lake::AuditRow;
 use usage_types::{Budget, BudgetChange, BudgetError, BudgetSet, diff};
 
-use super::audit::entry;
+use super::audit::{BUDGETS, entry};
 use super::commit::Work;
 use super::data_dir::DataDir;
+use super::increases::Increases;
 use super::{Shared, effect};
 use crate::files::replace;
 
@@ -29,15 +33,20 @@ const STORE: &str = "budgets.json";
 /// How long a change may take to be in force: a commit to the lake may be under way.
 const IN_FORCE: Duration = Duration::from_secs(30);
 /// The name of the one key there is.
-const ADMIN: &str = "admin";
+pub const ADMIN: &str = "admin";
 
 /// The budgets as they were last accepted; in force a moment later.
 pub struct Management {
     file: Option<PathBuf>,
     store: PathBuf,
     current: ArcSwap<BudgetSet>,
-    changing: tokio::sync::Mutex<()>,
+    /// Requests for more, and what is granted.
+    pub increases: Increases,
+    /// Held by whoever changes one of the two.
+    pub changing: tokio::sync::Mutex<()>,
     work: SyncSender<Work>,
+    /// Sets that wait for the commit thread.
+    waiting: AtomicUsize,
 }
 
 /// What tells one version from another.
@@ -55,7 +64,8 @@ pub fn version_of(set: &BudgetSet) -> Version {
     version(set.canonical())
 }
 
-fn version(json: String) -> Version {
+/// The version of a text.
+pub fn version(json: String) -> Version {
     let hash = digest(&SHA256, json.as_bytes());
     let hash = &hash.as_ref()[..16];
     let number = hash.iter().take(8).fold(0_i64, |number, byte| (number << 8) | i64::from(*byte)) & i64::MAX;
@@ -81,12 +91,35 @@ impl Management {
             None => (String::new(), stored(&store)?),
         };
         let current = ArcSwap::from_pointee(set);
-        Ok((Self { file: file.map(Path::to_owned), store, current, changing: tokio::sync::Mutex::new(()), work }, text))
+        let (file, increases) = (file.map(Path::to_owned), Increases::open(data)?);
+        Ok((
+            Self {
+                file,
+                store,
+                current,
+                increases,
+                changing: tokio::sync::Mutex::new(()),
+                work,
+                waiting: AtomicUsize::new(0),
+            },
+            text,
+        ))
     }
 
     /// The budgets.
     pub fn current(&self) -> Arc<BudgetSet> {
         self.current.load_full()
+    }
+
+    /// The budgets with what is granted now: what is to be in force.
+    pub fn effective(&self) -> Arc<BudgetSet> {
+        self.granted(&self.current())
+    }
+
+    /// A set with what is granted now.
+    fn granted(&self, set: &Arc<BudgetSet>) -> Arc<BudgetSet> {
+        let grants = self.increases.grants(chrono::Utc::now().into());
+        if grants.is_empty() { Arc::clone(set) } else { Arc::new(set.with_grants(&grants)) }
     }
 
     fn source(&self) -> BudgetsSource {
@@ -98,24 +131,58 @@ impl Management {
     /// # Errors
     /// The server stops.
     pub async fn take_over(&self, shared: &Shared, set: BudgetSet) -> Result<()> {
+        let _one_at_a_time = self.changing.lock().await;
         let (old, new) = (self.current(), Arc::new(set));
         let rows = entries(&old, &new, "file", None, &Stated::default());
-        if let Err(error) = shared.audit.record(&rows, version_of(&new).number).await {
+        if let Err(error) = shared.audit.record(&rows, (BUDGETS, version_of(&new).number)).await {
             // The file rules: not to follow it would be worse. The next start notes that the budgets are others than recorded.
             tracing::error!(%error, "the audit log did not take the change of the budgets file");
         }
-        self.current.store(Arc::clone(&new));
-        let _in_force = self.send(new).await?;
+        self.current.store(new);
+        let _in_force = self.send(shared).await?;
         Ok(())
     }
 
-    async fn send(&self, set: Arc<BudgetSet>) -> Result<oneshot::Receiver<()>> {
+    /// Puts what is to be in force now in force, in the order of the calls: whoever calls it holds `changing`. Where a history has to be read the
+    /// commit thread does it, in its turn; else it is done when this returns, however slow the lake is.
+    ///
+    /// # Errors
+    /// The server stops.
+    pub async fn send(&self, shared: &Shared) -> Result<oneshot::Receiver<()>> {
         let (done, in_force) = oneshot::channel();
-        let work = self.work.clone();
+        let (work, set) = (self.work.clone(), self.effective());
+        if self.waiting.load(Ordering::Acquire) == 0 && count_the_same(&shared.budgets.load(), &set) {
+            let _no_history = super::budgets::set(shared, set);
+            let _awaited = done.send(());
+            return Ok(in_force);
+        }
+        self.waiting.fetch_add(1, Ordering::AcqRel);
         // The channel is full while a commit is slow; waiting for it must not hold up other tasks.
         let sent = tokio::task::spawn_blocking(move || work.send(Work::Budgets(set, done))).await?;
         sent.map_err(|_| anyhow!("the server stops"))?;
         Ok(in_force)
+    }
+
+    /// The commit thread has put a set in force.
+    pub fn note_in_force(&self) {
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// The same, and waits until it is.
+    ///
+    /// # Errors
+    /// It is not yet, since the lake takes no rows.
+    pub async fn send_and_wait(&self, shared: &Shared) -> Result<(), ApiProblem> {
+        let in_force = match self.send(shared).await {
+            Ok(in_force) => matches!(tokio::time::timeout(IN_FORCE, in_force).await, Ok(Ok(()))),
+            Err(_) => false,
+        };
+        if in_force {
+            return Ok(());
+        }
+        let detail =
+            "the change is stored and not in force yet, because the lake takes no rows; it comes in force by itself";
+        Err(ApiProblem::unavailable("not_in_force_yet", detail, 10))
     }
 
     /// All budgets.
@@ -130,6 +197,13 @@ impl Management {
     }
 }
 
+/// Whether two sets have the same balances, so that no history is needed from one to the other.
+fn count_the_same(old: &BudgetSet, new: &BudgetSet) -> bool {
+    let both = old.budgets.values().zip(new.budgets.values());
+    old.budgets.len() == new.budgets.len()
+        && both.into_iter().all(|(old, new)| old.id == new.id && same_balances(old, new))
+}
+
 fn tagged(budget: &Budget) -> Tagged {
     let Version { etag, json, .. } = version_of_one(budget);
     Tagged { etag, json }
@@ -138,10 +212,11 @@ fn tagged(budget: &Budget) -> Tagged {
 /// What a budgets file would change, and do at once.
 pub fn plan(shared: &Shared, text: &str) -> Result<BudgetsPlan, ApiProblem> {
     let new = BudgetSet::from_yaml(text).map_err(|error| refused(&error))?;
-    let old = shared.management.current();
+    let (old, new) = (shared.management.current(), Arc::new(new));
+    let [old_granted, new_granted] = [&old, &new].map(|set| shared.management.granted(set));
     let change = |change: usage_types::BudgetDiff| {
         let id = &change.budget;
-        let effect = effect::of(shared, old.budgets.get(id), new.budgets.get(id));
+        let effect = effect::of(shared, old_granted.budgets.get(id), new_granted.budgets.get(id));
         PlannedChange::new(change, effect)
     };
     let changes = diff(&old, &new).into_iter().map(change).collect();
@@ -227,36 +302,35 @@ async fn put_in_force(
         return Err(ApiProblem::new(413, "too_many_budgets", detail));
     }
     let rows = entries(old, &new, "api", Some(ADMIN), stated);
+    let undone = AuditRow { change: Some(version.etag), ..entry("budgets", "undone", "api") };
+    let mark = (BUDGETS, version_of(old).number, version.number);
+    record_and_store(shared, &rows, mark, (management.store.as_path(), version.json), undone).await?;
+    management.current.store(new);
+    management.send_and_wait(shared).await
+}
+
+/// Into the audit log, with the mark of what is recorded from its old value to the new one; then on disk. Where that fails, the entry
+/// `undone` says so.
+pub async fn record_and_store(
+    shared: &Shared,
+    rows: &[AuditRow],
+    (mark, old, new): (&'static str, i64, i64),
+    (file, json): (&Path, String),
+    undone: AuditRow,
+) -> Result<(), ApiProblem> {
     let not_written = |what: &str, error: &dyn std::fmt::Display| {
         ApiProblem::new(500, "not_stored", format!("nothing is changed: {what}: {error}"))
     };
-    let recorded = shared.audit.record(&rows, version.number).await;
+    let recorded = shared.audit.record(rows, (mark, new)).await;
     recorded.map_err(|error| not_written("the audit log cannot be written", &error))?;
-    let (store, json) = (management.store.clone(), version.json);
-    let stored = tokio::task::spawn_blocking(move || replace(&store, &json)).await;
-    if let Err(error) = stored.map_err(anyhow::Error::from).and_then(|stored| stored) {
-        let undone = AuditRow {
-            reason: Some(format!("the change before could not be stored: {error:#}")),
-            change: Some(version.etag),
-            ..entry("budgets", "undone", "api")
-        };
-        if let Err(error) = shared.audit.record(&[undone], version_of(old).number).await {
-            tracing::error!(%error, "the audit log did not take that a change was undone");
-        }
-        return Err(not_written("the budgets cannot be stored", &format!("{error:#}")));
+    let path = file.to_owned();
+    let stored = tokio::task::spawn_blocking(move || replace(&path, &json)).await;
+    let Err(error) = stored.map_err(anyhow::Error::from).and_then(|stored| stored) else { return Ok(()) };
+    let undone = AuditRow { reason: Some(format!("the change before could not be stored: {error:#}")), ..undone };
+    if let Err(error) = shared.audit.record(&[undone], (mark, old)).await {
+        tracing::error!(%error, "the audit log did not take that a change was undone");
     }
-    management.current.store(Arc::clone(&new));
-    let in_force = management.send(new).await;
-    let in_force = match in_force {
-        Ok(in_force) => matches!(tokio::time::timeout(IN_FORCE, in_force).await, Ok(Ok(()))),
-        Err(_) => false,
-    };
-    if in_force {
-        return Ok(());
-    }
-    let detail =
-        "the change is stored and not in force yet, because the lake takes no rows; it comes in force by itself";
-    Err(ApiProblem::unavailable("not_in_force_yet", detail, 10))
+    Err(not_written("the change cannot be stored", &format!("{error:#}")))
 }
 
 /// One entry for each budget that changed.

@@ -12,6 +12,7 @@ mod data_dir;
 mod effect;
 mod engine;
 mod focus;
+mod increases;
 mod ingest;
 mod mail;
 mod manage;

@@ -34,7 +34,7 @@ use super::publish::EffectsPublisher;
 use super::restate::Restater;
 use super::schemas::Schemas;
 use super::shared::Shared;
-use super::{budgets, otlp, recover};
+use super::{budgets, increases, otlp, recover};
 use crate::options::{LogChoice, Settings};
 
 /// Name of the file in the data folder that says where the server listens, while it runs.
@@ -108,8 +108,11 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let lake = Lake::open(&lake_folder.display().to_string()).await.context("cannot open the lake")?;
     let offsets = lake.offsets();
     let mut core = Core::new(core_config(&settings)?);
-    recover::restore(&mut core, &lake, management.current(), &published).await?;
-    let audit = Audit::open(&lake_folder.display().to_string(), &published.decisions, &management.current()).await?;
+    recover::restore(&mut core, &lake, management.effective(), &published).await?;
+    let audit = {
+        let (budgets, increases) = (management.current(), management.increases.version());
+        Audit::open(&lake_folder.display().to_string(), &published.decisions, &budgets, &increases).await?
+    };
     let offered = mail.offer_again(&published.alerts, chrono::Utc::now().into())?;
     if offered > 0 {
         tracing::info!(alerts = offered, "alerts that a crash kept from being mailed are mailed now");
@@ -152,6 +155,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     if let Some(path) = shared.settings.budgets.clone() {
         tokio::spawn(budgets::watch(Arc::clone(&shared), path, budgets_text));
     }
+    tokio::spawn(increases::watch(Arc::clone(&shared)));
     std::fs::write(data.join(ADDRESSES_FILE), serde_json::to_vec_pretty(&addresses)?)?;
     tracing::info!(http = %addresses.http, log = addresses.log, "serving");
     Ok(Running {

@@ -103,7 +103,7 @@ impl Shared {
             log_config,
             partitions,
             counted: Mutex::new(counted),
-            budgets: ArcSwap::new(management.current()),
+            budgets: ArcSwap::new(management.effective()),
             management,
             audit,
             decisions: broadcast::channel(DECISIONS_BUFFERED).0,

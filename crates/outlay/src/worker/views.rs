@@ -259,6 +259,7 @@ fn budget_rows(budget: &Budget, rolled_back: bool) -> Vec<Value> {
         let whom = match &entry.whom {
             Whom::Plan(name) => format!("plan {name}"),
             Whom::Override => entry.values.iter().map(ToString::to_string).collect(),
+            Whom::Grant => entry.values.iter().map(|scope| format!("grant {scope}")).collect(),
         };
         rows.extend(entry.limits.iter().map(|limit| row(limit, Some(whom.clone()))));
     }

@@ -15,6 +15,7 @@ mod enforcing;
 mod focus;
 mod forgetting;
 mod framing;
+mod increasing;
 mod managing;
 mod modes;
 mod planning;

@@ -1,10 +1,11 @@
 //! `outlay budgets`: check a budgets file, show what it would change on a server, and put it in force there.
 
 mod import;
+mod increases;
 mod show;
 mod yaml;
 
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -45,6 +46,16 @@ enum BudgetsCommand {
     Import(import::ImportOptions),
     /// Print the budgets of a server as a budgets file
     Export(ExportOptions),
+    /// Ask for higher limits of one scope of a budget, for a time
+    Request(increases::AskOptions),
+    /// Show who asked for higher limits, and what was answered
+    Requests(increases::ListOptions),
+    /// Grant a request, or less than it asks for
+    Approve(increases::ApproveOptions),
+    /// Refuse a request
+    Deny(increases::DenyOptions),
+    /// Take back a request, or end what is granted
+    Withdraw(increases::WithdrawOptions),
 }
 
 #[derive(Debug, Args)]
@@ -95,22 +106,25 @@ struct ExportOptions {
 
 /// Runs one of the commands.
 pub fn budgets(options: BudgetsOptions) -> Result<ExitCode> {
+    let out = &mut std::io::stdout().lock();
     match options.command {
-        BudgetsCommand::Validate(options) => validate(&options),
-        BudgetsCommand::Plan(options) => plan(&options),
-        BudgetsCommand::Apply(options) => apply(&options),
-        BudgetsCommand::Import(options) => {
-            import::import(&options, &mut std::io::stdout().lock())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        BudgetsCommand::Export(options) => export(&options),
+        BudgetsCommand::Validate(options) => return validate(&options, out),
+        BudgetsCommand::Plan(options) => return plan(&options, out),
+        BudgetsCommand::Apply(options) => return apply(&options, out),
+        BudgetsCommand::Import(options) => import::import(&options, out)?,
+        BudgetsCommand::Export(options) => export(&options, out)?,
+        BudgetsCommand::Request(options) => increases::ask(&options, out)?,
+        BudgetsCommand::Requests(options) => increases::list(&options, out)?,
+        BudgetsCommand::Approve(options) => increases::approve(&options, out)?,
+        BudgetsCommand::Deny(options) => increases::deny(&options, out)?,
+        BudgetsCommand::Withdraw(options) => increases::withdraw(&options, out)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn validate(options: &ValidateOptions) -> Result<ExitCode> {
+fn validate(options: &ValidateOptions, out: &mut dyn Write) -> Result<ExitCode> {
     let text = read(&options.file)?;
     let checked = BudgetSet::from_yaml(&text);
-    let mut out = std::io::stdout().lock();
     if options.json {
         let errors: Vec<_> = checked.as_ref().err().into_iter().map(error_json).collect();
         let budgets = checked.as_ref().map_or(0, |set| set.budgets.len());
@@ -126,26 +140,24 @@ fn error_json(error: &BudgetError) -> serde_json::Value {
     json!({ "line": error.line, "column": error.column, "field": error.field, "message": error.message })
 }
 
-fn plan(options: &PlanOptions) -> Result<ExitCode> {
+fn plan(options: &PlanOptions, out: &mut dyn Write) -> Result<ExitCode> {
     let text = checked(&options.file)?;
     let server = Server::new(&options.server)?;
     let (plan, body) = planned(&server, &text)?;
-    let mut out = std::io::stdout().lock();
     if options.json {
         writeln!(out, "{body}")?;
     } else {
-        show::plan(&plan, server.url(), &mut out)?;
+        show::plan(&plan, server.url(), out)?;
     }
     Ok(if plan.changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(CHANGES) })
 }
 
-fn apply(options: &ApplyOptions) -> Result<ExitCode> {
+fn apply(options: &ApplyOptions, out: &mut dyn Write) -> Result<ExitCode> {
     let text = checked(&options.file)?;
     let server = Server::new(&options.server)?;
     let (plan, body) = planned(&server, &text)?;
-    let mut out = std::io::stdout().lock();
     if !options.json {
-        show::plan(&plan, server.url(), &mut out)?;
+        show::plan(&plan, server.url(), out)?;
         out.flush()?;
     }
     if plan.source == BudgetsSource::File && !plan.changes.is_empty() {
@@ -158,10 +170,7 @@ fn apply(options: &ApplyOptions) -> Result<ExitCode> {
             writeln!(out, "nothing was changed")?;
             return Ok(ExitCode::FAILURE);
         }
-        let actor = options.actor.clone().or_else(user);
-        let stated = [("x-outlay-actor", actor), ("x-outlay-reason", options.reason.clone())];
-        let stated: Vec<(&str, String)> =
-            stated.into_iter().filter_map(|(name, words)| Some((name, one_line(&words?)))).collect();
+        let stated = stated(options.actor.clone().or_else(user), options.reason.clone());
         let mut headers = vec![("if-match", plan.etag.as_str())];
         headers.extend(stated.iter().map(|(name, words)| (*name, words.as_str())));
         server.put_text("/v1/budgets", &text, &headers)?;
@@ -175,13 +184,18 @@ fn apply(options: &ApplyOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn export(options: &ExportOptions) -> Result<ExitCode> {
+fn export(options: &ExportOptions, out: &mut dyn Write) -> Result<()> {
     let server = Server::new(&options.server)?;
     let body = String::from_utf8(server.get("/v1/budgets", &[])?)?;
     let set = BudgetSet::from_canonical(&body).context("the server's answer is no set of budgets")?;
     let comment = format!("The budgets of {} at {}.", server.url(), chrono::Utc::now().format("%FT%TZ"));
-    std::io::stdout().lock().write_all(yaml::file(&comment, &set).as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(out.write_all(yaml::file(&comment, &set).as_bytes())?)
+}
+
+/// The headers that say who asks and why.
+fn stated(actor: Option<String>, reason: Option<String>) -> Vec<(&'static str, String)> {
+    let stated = [("x-outlay-actor", actor), ("x-outlay-reason", reason)];
+    stated.into_iter().filter_map(|(name, words)| Some((name, one_line(&words?)))).collect()
 }
 
 /// Words as a header can have them: a commit's message has lines.
