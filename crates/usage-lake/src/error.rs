@@ -77,6 +77,13 @@ pub enum LakeError {
     #[error("a lake task ended early: {0}")]
     Task(String),
 
+    /// Rows could not be put in order, because files overlap too much in time.
+    #[error("putting the rows in order took more than {limit_mib} MiB of memory; take a shorter time")]
+    Unordered {
+        /// The limit, in MiB.
+        limit_mib: usize,
+    },
+
     /// The SQL is wrong, or not allowed; the message is for the person who wrote it.
     #[error("{0}")]
     Sql(String),

@@ -245,7 +245,8 @@ fn text_at(column: Option<&StringArray>, at: usize) -> Option<&str> {
     column.filter(|column| column.is_valid(at)).map(|column| column.value(at))
 }
 
-struct Columns<'a> {
+/// The columns of a batch of `usage`.
+pub(crate) struct Columns<'a> {
     id: &'a StringArray,
     source: &'a StringArray,
     time: &'a TimestampMicrosecondArray,
@@ -298,7 +299,7 @@ fn wrong(column: &str) -> LakeError {
 }
 
 impl<'a> Columns<'a> {
-    fn of(batch: &'a RecordBatch) -> Result<Self, LakeError> {
+    pub(crate) fn of(batch: &'a RecordBatch) -> Result<Self, LakeError> {
         // A column that is there must have its type; one that was not asked for may be absent.
         for field in usage_schema().fields() {
             let found = batch.column_by_name(field.name());
@@ -333,7 +334,14 @@ impl<'a> Columns<'a> {
         })
     }
 
-    fn row(&self, at: usize) -> Result<StoredRow<'a>, LakeError> {
+    /// The effective time of a row, and where it stood in the log.
+    pub(crate) fn place(&self, at: usize) -> (TimeUs, EventPosition) {
+        let append_time = TimeUs(self.log_time.value(at));
+        let (partition, offset) = (self.partition.value(at), self.offset.value(at));
+        (TimeUs(self.time.value(at)), EventPosition { partition, offset, append_time })
+    }
+
+    pub(crate) fn row(&self, at: usize) -> Result<StoredRow<'a>, LakeError> {
         let kind = self.kind.get(at)?;
         let sign = if kind == RowKind::Reversal { -1 } else { 1 };
         // Written from unsigned counts that intake bounds, so of one sign. Another program's rows must not be taken for less than they say.
@@ -351,11 +359,12 @@ impl<'a> Columns<'a> {
         }
         let compute = self.compute.map_or(Ok(0), |column| u64::try_from(i128::from(sign) * column.value(at)));
         let compute = compute.map_err(|_| self.wrong_sign(at))?;
+        let (time, position) = self.place(at);
         let flag = |column: Option<&BooleanArray>| column.is_some_and(|column| column.value(at));
         Ok(StoredRow {
             id: self.id.value(at),
             source: self.source.value(at),
-            time: TimeUs(self.time.value(at)),
+            time,
             dimensions,
             kind,
             corrects: text_at(self.corrects, at),
@@ -368,11 +377,7 @@ impl<'a> Columns<'a> {
             cost: self.cost(at, i128::from(sign))?,
             unpriced_reason: text_at(self.unpriced_reason, at),
             tags: text_at(self.tags, at),
-            position: EventPosition {
-                partition: self.partition.value(at),
-                offset: self.offset.value(at),
-                append_time: TimeUs(self.log_time.value(at)),
-            },
+            position,
             late: flag(self.late),
             clamped: flag(self.clamped),
             sent_time: self.sent_time.filter(|column| column.is_valid(at)).map(|column| TimeUs(column.value(at))),

@@ -184,8 +184,11 @@ fn parse_dimensions(text: &str) -> Result<DimensionSet, LakeError> {
     names.map(|name| name.parse::<Dimension>().map_err(|reason| wrong("group_by", reason))).collect()
 }
 
-/// The half-open range of a period's local time.
-fn period(text: &str, zone: Tz) -> Result<(TimeUs, TimeUs), LakeError> {
+/// The half-open range of a period's local time: `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.
+///
+/// # Errors
+/// It is none of these.
+pub fn period(text: &str, zone: Tz) -> Result<(TimeUs, TimeUs), LakeError> {
     let refuse = || wrong("period", format!("`{text}` is no period; write it like 2026, 2026-11 or 2026-11-21"));
     let numbers = text.split('-').map(|part| {
         let is_plain = part.len() >= 2 && part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,0 +1,90 @@
+//! The blocks in force, and which of them a row meets.
+//!
+//! Blocks are found by the values of their scope's dimensions: one look-up for each set of dimensions that is blocked now, however many
+//! budgets and scopes there are. While nothing is blocked it costs nothing.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use usage_types::{BudgetId, Dimension, Dimensions, Scope, TimeUs};
+
+/// Which scope outcome a block in force belongs to, and what tells which of several lasts longest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InForce {
+    /// The place of its scope in the list of outcomes.
+    pub(crate) place: usize,
+    pub(crate) until: TimeUs,
+    pub(crate) budget: BudgetId,
+}
+
+/// Blocks of scopes with the same dimensions.
+#[derive(Debug)]
+struct Shape {
+    dims: Vec<Dimension>,
+    by_values: HashMap<String, Vec<InForce>>,
+}
+
+/// All blocks in force.
+#[derive(Debug, Default)]
+pub(crate) struct Blocks {
+    shapes: Vec<Shape>,
+    key: String,
+}
+
+/// The values in order, or `None` where one is missing. Values hold no control characters.
+fn write_key<'t>(key: &mut String, dims: &[Dimension], value: impl Fn(Dimension) -> Option<&'t str>) -> Option<()> {
+    key.clear();
+    for dim in dims {
+        let _infallible = writeln!(key, "{}", value(*dim)?);
+    }
+    Some(())
+}
+
+impl Blocks {
+    pub(crate) fn insert(&mut self, scope: &Scope, block: InForce) {
+        let dims: Vec<Dimension> = scope.iter().map(|(dim, _)| dim).collect();
+        let at = self.shapes.iter().position(|shape| shape.dims == dims).unwrap_or_else(|| {
+            self.shapes.push(Shape { dims, by_values: HashMap::new() });
+            self.shapes.len() - 1
+        });
+        let shape = &mut self.shapes[at];
+        if write_key(&mut self.key, &shape.dims, |dim| scope.get(dim)).is_some() {
+            shape.by_values.entry(self.key.clone()).or_default().push(block);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, scope: &Scope, place: usize) {
+        for shape in &mut self.shapes {
+            if !shape.dims.iter().copied().eq(scope.iter().map(|(dim, _)| dim)) {
+                continue;
+            }
+            if write_key(&mut self.key, &shape.dims, |dim| scope.get(dim)).is_some()
+                && let Some(blocks) = shape.by_values.get_mut(&self.key)
+            {
+                blocks.retain(|block| block.place != place);
+                if blocks.is_empty() {
+                    shape.by_values.remove(&self.key);
+                }
+            }
+        }
+        self.shapes.retain(|shape| !shape.by_values.is_empty());
+    }
+
+    /// The place of the block that refuses these dimensions: the one that lasts longest; among equals that of the first budget by id.
+    pub(crate) fn find(&mut self, dimensions: &Dimensions<'_>) -> Option<usize> {
+        let mut found: Option<&InForce> = None;
+        for shape in &self.shapes {
+            if write_key(&mut self.key, &shape.dims, |dim| dimensions.get(dim)).is_none() {
+                continue;
+            }
+            for block in shape.by_values.get(&self.key).into_iter().flatten() {
+                let is_better =
+                    |best: &InForce| best.until.cmp(&block.until).then_with(|| block.budget.cmp(&best.budget)).is_lt();
+                if found.is_none_or(is_better) {
+                    found = Some(block);
+                }
+            }
+        }
+        found.map(|block| block.place)
+    }
+}

@@ -1,0 +1,252 @@
+//! One set of budgets over one stretch of time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use budget_core::{Core, CoreConfig, HistoryRequest, RestoredRow};
+use usage_types::{Alert, BudgetSet, Decision, DecisionState, TimeUs, decision_key};
+
+use crate::blocks::{Blocks, InForce};
+use crate::outcome::{AlertRaised, Block, BudgetOutcome, Outcome, ScopeOutcome, Spend};
+
+/// Rows between two times that ended windows are forgotten: often enough that they do not pile up, seldom enough to cost nothing.
+const FORGET_ROWS: u32 = 65_536;
+/// What one scope, block or alert takes about, in bytes, with its texts.
+const DETAIL_BYTES: usize = 512;
+
+/// What is simulated.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// From then on. The budgets come into force here, with the history of their windows.
+    pub from: TimeUs,
+    /// Until before then.
+    pub to: TimeUs,
+    /// Whether what a block refuses counts towards balances all the same. In truth it does not: a refused request uses nothing.
+    pub count_refused: bool,
+    /// The most blocks and alerts that are kept one by one; all are counted.
+    pub details_max: usize,
+}
+
+/// One set of budgets on its way through usage of the past. The order of calls: [`Simulation::new`], [`Simulation::row`] for every row from
+/// [`Simulation::history_from`] on in order of time, [`Simulation::finish`].
+#[derive(Debug)]
+pub struct Simulation {
+    settings: Settings,
+    set: Arc<BudgetSet>,
+    core: Core,
+    /// Histories to be finished when the time that is simulated begins; `None` afterwards.
+    histories: Option<Vec<HistoryRequest>>,
+    history_from: TimeUs,
+    blocks: Blocks,
+    places: HashMap<String, usize>,
+    scopes: Vec<Running>,
+    spend: Spend,
+    refused: Spend,
+    /// When something follows though no row comes.
+    wakeup: Option<TimeUs>,
+    rows_to_forget: u32,
+    details: usize,
+    omitted: u64,
+}
+
+/// A scope and the block that is in force for it.
+#[derive(Debug)]
+struct Running {
+    outcome: ScopeOutcome,
+    block: Option<Block>,
+}
+
+impl Simulation {
+    /// Of these budgets.
+    #[must_use]
+    pub fn new(set: Arc<BudgetSet>, settings: Settings) -> Self {
+        // The lake's rows are each there once, and rows in order are never late: nothing has to be remembered.
+        let config = CoreConfig {
+            tracked: Vec::new(),
+            dedup_horizon: Duration::ZERO,
+            dedup_ids_max: 1,
+            ..CoreConfig::default()
+        };
+        let mut core = Core::new(config);
+        let histories = core.set_budgets(Arc::clone(&set), settings.from);
+        let history_from = histories.iter().map(|request| request.from).min().unwrap_or(settings.from);
+        Self {
+            settings,
+            set,
+            core,
+            histories: Some(histories),
+            history_from,
+            blocks: Blocks::default(),
+            places: HashMap::new(),
+            scopes: Vec::new(),
+            spend: Spend::default(),
+            refused: Spend::default(),
+            wakeup: None,
+            rows_to_forget: FORGET_ROWS,
+            details: 0,
+            omitted: 0,
+        }
+    }
+
+    /// The time of the first row that is needed: the windows in which the simulation begins have begun before.
+    #[must_use]
+    pub fn history_from(&self) -> TimeUs {
+        self.history_from.min(self.settings.from)
+    }
+
+    /// About how much memory it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let stats = self.core.stats();
+        let kept = self.scopes.len() + stats.decisions + stats.alerts + self.details;
+        stats.balances_bytes + stats.dedup_bytes + kept * DETAIL_BYTES
+    }
+
+    /// The next row. One that comes before [`Simulation::history_from`] or after the end is ignored.
+    pub fn row(&mut self, row: &RestoredRow<'_>) {
+        // Neither is looked at in rows of the lake, and its own append time would have old rows forgotten.
+        let row = RestoredRow { id: "", source: "", append_time: row.time, ..*row };
+        if row.time >= self.settings.to {
+            return;
+        }
+        if row.time < self.settings.from {
+            self.core.restore(&row);
+            return;
+        }
+        self.advance(row.time);
+        self.spend.add(&row);
+        // What takes a row back is nothing that could be refused.
+        let refused_by = if row.reversal { None } else { self.blocks.find(row.dimensions) };
+        if let Some(place) = refused_by {
+            self.refused.add(&row);
+            if let Some(block) = &mut self.scopes[place].block {
+                block.refused.add(&row);
+            }
+            if !self.settings.count_refused {
+                return;
+            }
+        }
+        self.core.restore(&row);
+        self.look(row.time);
+    }
+
+    /// Has all happen that happens by itself until then.
+    fn advance(&mut self, to: TimeUs) {
+        if let Some(histories) = self.histories.take() {
+            histories.iter().for_each(|request| self.core.finish_history(request));
+            self.forget(self.settings.from);
+            self.look(self.settings.from);
+        }
+        while let Some(wakeup) = self.wakeup.filter(|wakeup| *wakeup <= to) {
+            self.look(wakeup);
+        }
+        self.rows_to_forget -= 1;
+        if self.rows_to_forget == 0 {
+            self.forget(to);
+        }
+    }
+
+    /// Drops the windows that have ended.
+    fn forget(&mut self, now: TimeUs) {
+        self.rows_to_forget = FORGET_ROWS;
+        while self.core.evict(now) {}
+    }
+
+    /// Asks the core what follows from the balances at this time.
+    fn look(&mut self, now: TimeUs) {
+        let effects = self.core.effects(now);
+        self.wakeup = self.core.next_wakeup();
+        effects.decisions.iter().for_each(|decision| self.decided(decision));
+        effects.alerts.into_iter().for_each(|alert| self.alerted(alert));
+    }
+
+    fn place(&mut self, budget: &str, scope: &usage_types::Scope) -> usize {
+        let key = decision_key(budget, scope);
+        if let Some(place) = self.places.get(&key) {
+            return *place;
+        }
+        let outcome = ScopeOutcome {
+            budget: budget.into(),
+            scope: scope.clone(),
+            blocks_count: 0,
+            blocked_us: 0,
+            alerts_count: 0,
+            refused: Spend::default(),
+            blocks: Vec::new(),
+            alerts: Vec::new(),
+        };
+        self.scopes.push(Running { outcome, block: None });
+        self.places.insert(key, self.scopes.len() - 1);
+        self.scopes.len() - 1
+    }
+
+    fn decided(&mut self, decision: &Decision) {
+        let place = self.place(&decision.budget, &decision.scope);
+        let running = &self.scopes[place];
+        let is_blocked = decision.state == DecisionState::Blocked;
+        // Only another limit is named.
+        if is_blocked && running.block.as_ref().is_some_and(|block| block.window == decision.window) {
+            return;
+        }
+        self.end_block(place, decision.decided_at, true);
+        if is_blocked {
+            let running = &mut self.scopes[place];
+            running.block = Some(Block::new(decision));
+            let budget = running.outcome.budget.clone();
+            self.blocks.insert(&decision.scope, InForce { place, until: decision.expires_at, budget });
+        }
+    }
+
+    /// Ends the block that is in force for a scope. `has_ended`: not only the simulation has.
+    fn end_block(&mut self, place: usize, at: TimeUs, has_ended: bool) {
+        let running = &mut self.scopes[place];
+        let Some(mut block) = running.block.take() else { return };
+        block.end = has_ended.then_some(at);
+        let outcome = &mut running.outcome;
+        outcome.blocks_count += 1;
+        outcome.blocked_us = outcome.blocked_us.saturating_add(at.0 - block.begin.0);
+        outcome.refused.add_all(&block.refused);
+        self.blocks.remove(&outcome.scope, place);
+        if self.details < self.settings.details_max {
+            outcome.blocks.push(block);
+            self.details += 1;
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    fn alerted(&mut self, alert: Alert) {
+        let place = self.place(&alert.budget, &alert.scope);
+        let outcome = &mut self.scopes[place].outcome;
+        outcome.alerts_count += 1;
+        if self.details < self.settings.details_max {
+            outcome.alerts.push(AlertRaised::new(alert));
+            self.details += 1;
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    /// What became of it.
+    #[must_use]
+    pub fn finish(mut self) -> Outcome {
+        let to = self.settings.to;
+        // What happens at the end itself belongs to what comes after.
+        self.advance(to.plus_us(-1));
+        for place in 0..self.scopes.len() {
+            let ends = self.scopes[place].block.as_ref().is_some_and(|block| block.window.end <= to);
+            self.end_block(place, to, ends);
+        }
+        let mut scopes: Vec<ScopeOutcome> = self.scopes.into_iter().map(|running| running.outcome).collect();
+        scopes.sort_by(|a, b| (&a.budget, &a.scope).cmp(&(&b.budget, &b.scope)));
+        let mut budgets: Vec<BudgetOutcome> =
+            self.set.budgets.values().map(|budget| BudgetOutcome::new(budget)).collect();
+        for scope in &scopes {
+            if let Ok(at) = budgets.binary_search_by(|budget| budget.id.cmp(&scope.budget)) {
+                budgets[at].add(scope);
+            }
+        }
+        Outcome { spend: self.spend, refused: self.refused, budgets, scopes, omitted: self.omitted }
+    }
+}

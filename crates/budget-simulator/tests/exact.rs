@@ -1,0 +1,315 @@
+//! A simulation equals a naive one that sums all rows again for every question, on a generated history.
+#![allow(clippy::unwrap_used, reason = "a failing step fails its test")]
+
+mod naive;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use budget_core::RestoredRow;
+use budget_simulator::{Outcome, Settings, Simulation};
+use usage_types::{BudgetSet, ComputeNs, Currency, Dimension, Dimensions, Pico, TimeUs, Tokens};
+
+use naive::{Naive, Seen};
+
+/// 2026-10-24T21:30:00Z: half an hour before the day turns in Berlin; the clocks go back there in the night that follows.
+const FROM: TimeUs = TimeUs(1_792_877_400_000_000);
+
+const BUDGETS: &str = r#"
+budgets:
+  - id: user-hour
+    per: [user]
+    window: { every: hour, zone: Asia/Kolkata }
+    limits: [{ tokens: 9000 }, { requests: 7 }, { cost: "0.9 USD" }]
+    overrides:
+      - { match: { user: u-1 }, limits: [{ tokens: 40000 }] }
+      - { match: { user: u-2 }, limits: [{ images: 3 }, { cost: "1.00 EUR" }] }
+    alerts: { at: [0.5, 0.9, 1.0] }
+  - id: a-day
+    match: { namespace: a }
+    window: { every: day, zone: Europe/Berlin }
+    limits: [{ cost: "30.00 USD" }, { output: 60000 }]
+  - id: team-day
+    per: [namespace, team]
+    window: { every: day, zone: America/New_York }
+    limit: { tokens: 60000 }
+    plans:
+      by: team
+      small: { of: [t-0], limit: { tokens: 20000 } }
+  - id: b-minutes
+    match: { namespace: b, team: t-1 }
+    window: { every: minute, zone: UTC }
+    limits: [{ requests: 2 }, { compute_seconds: 2 }]
+  - id: all-week
+    mode: soft
+    window: { every: week, zone: UTC }
+    limits: [{ tool_calls: 300 }, { tokens: 900000 }]
+    alerts: { at: [0.1, 0.35, 1.0] }
+"#;
+
+/// A small generator (SplitMix64), so that runs are alike.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// A row that owns what it borrows elsewhere.
+#[derive(Debug, Clone)]
+struct Row {
+    time: TimeUs,
+    dimensions: Dimensions<'static>,
+    tokens: Tokens,
+    requests: u64,
+    tool_calls: u64,
+    images: u64,
+    compute: ComputeNs,
+    cost: Option<(Pico, Currency)>,
+    reversal: bool,
+}
+
+impl Row {
+    fn restored(&self) -> RestoredRow<'_> {
+        RestoredRow {
+            id: "any",
+            source: "any",
+            time: self.time,
+            append_time: self.time.plus_us(7),
+            dimensions: &self.dimensions,
+            tokens: self.tokens,
+            requests: self.requests,
+            tool_calls: self.tool_calls,
+            images: self.images,
+            compute: self.compute,
+            cost: self.cost,
+            reversal: self.reversal,
+        }
+    }
+}
+
+/// Rows of two days and a half, from a day before [`FROM`] on: bursts, equal times, rows without a team, a user or a price, costs in two
+/// currencies, adjustments up and down, and rows that are taken back.
+fn history(seed: u64) -> Vec<Row> {
+    let mut random = Random(seed);
+    let mut time = FROM.plus_us(-TimeUs::DAY);
+    let mut rows: Vec<Row> = Vec::new();
+    for _ in 0..1_500 {
+        let step = match random.below(10) {
+            0..2 => 0,
+            2..7 => random.below(20) as i64 * TimeUs::SECOND,
+            _ => random.below(900) as i64 * TimeUs::SECOND + random.below(1_000_000) as i64,
+        };
+        time = time.plus_us(step);
+        let mut dimensions = Dimensions::default();
+        let mut set = |dim, n: u64, text: &str| {
+            dimensions.set(dim, Some(Cow::Owned(format!("{text}{n}"))));
+        };
+        set(Dimension::Team, random.below(3), "t-");
+        set(Dimension::User, random.below(5), "u-");
+        dimensions.set(Dimension::Namespace, Some(["a", "b", "c"][random.below(3) as usize].into()));
+        match random.below(20) {
+            0 => dimensions.set(Dimension::Team, None),
+            1 => dimensions.set(Dimension::User, None),
+            _ => {}
+        }
+        let currency: Currency = if random.below(4) == 0 { "EUR" } else { "USD" }.parse().unwrap();
+        let cost = Pico(i128::from(random.below(600)) * 1_000_000_007);
+        let mut row = Row {
+            time,
+            dimensions,
+            tokens: Tokens { input: random.below(2_000), output: random.below(900), ..Tokens::default() },
+            requests: random.below(3),
+            tool_calls: random.below(4),
+            images: random.below(2),
+            compute: ComputeNs(random.below(3_000_000_000)),
+            cost: (random.below(8) > 0).then_some((cost, currency)),
+            reversal: false,
+        };
+        match random.below(25) {
+            // An adjustment.
+            0 => {
+                let sign = if random.below(2) == 0 { -1 } else { 1 };
+                row = Row {
+                    tokens: Tokens::default(),
+                    requests: 0,
+                    tool_calls: 0,
+                    images: 0,
+                    compute: ComputeNs(0),
+                    cost: Some((Pico(sign * cost.0 * 4), currency)),
+                    ..row
+                };
+            }
+            1 if !rows.is_empty() => {
+                let taken_back = rows[random.below(rows.len() as u64) as usize].clone();
+                if !taken_back.reversal {
+                    row = Row { time, reversal: true, ..taken_back };
+                }
+            }
+            _ => {}
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+fn simulate(set: &Arc<BudgetSet>, rows: &[Row], settings: Settings) -> Outcome {
+    let mut simulation = Simulation::new(Arc::clone(set), settings);
+    let from = simulation.history_from();
+    for row in rows.iter().filter(|row| row.time >= from) {
+        simulation.row(&row.restored());
+    }
+    simulation.finish()
+}
+
+/// What an outcome says, in the form of the naive one.
+fn seen(outcome: &Outcome) -> Seen {
+    let mut seen = Seen { spend: outcome.spend.clone(), refused: outcome.refused.clone(), ..Seen::default() };
+    for scope in &outcome.scopes {
+        for block in &scope.blocks {
+            let key = (scope.budget.to_string(), scope.scope.to_string(), block.begin);
+            let named = (block.measure.clone(), block.currency, block.limit.clone(), block.used.clone());
+            let before = seen.blocks.insert(key, (block.end, block.window.end, named, block.refused.clone()));
+            assert!(before.is_none(), "two blocks begin at once: {before:?}");
+        }
+        for alert in &scope.alerts {
+            let named = (alert.measure.clone(), alert.currency, alert.limit.clone(), alert.used.clone());
+            seen.alerts
+                .insert((scope.budget.to_string(), scope.scope.to_string(), alert.at, alert.threshold.clone()), named);
+        }
+    }
+    seen
+}
+
+fn compare(seed: u64, to: TimeUs, count_refused: bool) -> Outcome {
+    let set = Arc::new(BudgetSet::from_yaml(BUDGETS).unwrap());
+    let rows = history(seed);
+    let settings = Settings { from: FROM, to, count_refused, details_max: usize::MAX };
+    let outcome = simulate(&set, &rows, settings);
+    let mut naive = Naive::new(&set, FROM, to, count_refused);
+    rows.iter().for_each(|row| naive.row(row.restored()));
+    let (expected, found) = (naive.finish(), seen(&outcome));
+    let differing = |blocks: &BTreeMap<_, _>, others: &BTreeMap<_, _>| -> Vec<String> {
+        blocks
+            .iter()
+            .filter(|(key, block)| others.get(*key) != Some(*block))
+            .map(|entry| format!("{entry:?}"))
+            .collect()
+    };
+    assert_eq!(
+        differing(&found.blocks, &expected.blocks),
+        differing(&expected.blocks, &found.blocks),
+        "blocks of seed {seed}, {count_refused}"
+    );
+    assert_eq!(found.alerts, expected.alerts, "alerts of seed {seed}, {count_refused}");
+    assert_eq!(found, expected, "seed {seed}, {count_refused}");
+    outcome
+}
+
+#[test]
+fn a_simulation_equals_one_that_sums_all_rows_again_for_every_question() {
+    let mut named: BTreeMap<String, u64> = BTreeMap::new();
+    for seed in 0..12 {
+        let outcome = compare(seed, FROM.plus_us(40 * TimeUs::HOUR), seed % 2 == 1);
+        for scope in &outcome.scopes {
+            for block in &scope.blocks {
+                *named.entry(format!("{} {}", scope.budget, block.measure)).or_default() += 1;
+                *named.entry(format!("{} open {}", scope.budget, block.end.is_none())).or_default() += 1;
+            }
+            *named.entry(format!("{} alerts", scope.budget)).or_default() += scope.alerts_count;
+        }
+        assert!(outcome.refused.events > 0 && outcome.refused.costs.len() == 2);
+    }
+    // The history is such that each of these happens.
+    for what in [
+        "user-hour requests",
+        "user-hour tokens",
+        "user-hour images",
+        "user-hour cost",
+        "a-day cost",
+        "a-day output_tokens",
+        "team-day tokens",
+        "team-day open true",
+        "team-day open false",
+        "b-minutes requests",
+        "b-minutes compute_seconds",
+        "all-week alerts",
+    ] {
+        assert!(named.get(what).is_some_and(|count| *count > 0), "no {what} in {named:?}");
+    }
+}
+
+#[test]
+fn what_a_block_refuses_does_not_count_towards_other_budgets_unless_asked_for() {
+    let yaml = "budgets:
+  - { id: one, match: { user: u }, window: { every: day, zone: UTC }, limit: { requests: 2 } }
+  - { id: whole, window: { every: day, zone: UTC }, limit: { requests: 5 } }";
+    let set = Arc::new(BudgetSet::from_yaml(yaml).unwrap());
+    let day = TimeUs(1_795_219_200_000_000);
+    let row = |second: i64, user: &'static str| {
+        let mut dimensions = Dimensions::default();
+        dimensions.set(Dimension::User, Some(user.into()));
+        Row {
+            time: day.plus_us(second * TimeUs::SECOND),
+            dimensions,
+            tokens: Tokens::default(),
+            requests: 1,
+            tool_calls: 0,
+            images: 0,
+            compute: ComputeNs(0),
+            cost: None,
+            reversal: false,
+        }
+    };
+    // Four of u, of which two are refused; then three of v.
+    let rows: Vec<Row> = (1..5).map(|second| row(second, "u")).chain((5..8).map(|second| row(second, "v"))).collect();
+    let blocked = |count_refused| {
+        let to = day.plus_us(TimeUs::HOUR);
+        let outcome = simulate(&set, &rows, Settings { from: day, to, count_refused, details_max: 10 });
+        let begins: Vec<(String, i64, i128)> = outcome
+            .scopes
+            .iter()
+            .filter(|scope| scope.blocks_count > 0)
+            .map(|scope| {
+                let second = (scope.blocks[0].begin.0 - day.0) / TimeUs::SECOND;
+                (scope.budget.to_string(), second, scope.refused.requests)
+            })
+            .collect();
+        (begins, outcome.refused.requests)
+    };
+    assert_eq!(blocked(false), (vec![("one".to_owned(), 2, 2), ("whole".to_owned(), 7, 0)], 2));
+    // The fifth request is the third of v.
+    assert_eq!(blocked(true), (vec![("one".to_owned(), 2, 2), ("whole".to_owned(), 5, 2)], 4));
+}
+
+#[test]
+fn a_budget_begins_with_the_history_of_its_window_and_not_with_that_of_the_one_before() {
+    let set = Arc::new(BudgetSet::from_yaml(BUDGETS).unwrap());
+    let settings =
+        Settings { from: FROM, to: FROM.plus_us(TimeUs::HOUR), count_refused: false, details_max: usize::MAX };
+    let simulation = Simulation::new(Arc::clone(&set), settings);
+    // The week began on Monday, 2026-10-19T00:00:00Z.
+    assert_eq!(simulation.history_from().to_string(), "2026-10-19T00:00:00Z");
+    // Whatever begins at the first instant was reached before it.
+    let outcomes: Vec<Outcome> = (0..12).map(|seed| compare(seed, FROM.plus_us(2 * TimeUs::HOUR), false)).collect();
+    let at_once = outcomes.iter().flat_map(|outcome| &outcome.scopes).flat_map(|scope| &scope.blocks);
+    assert!(at_once.filter(|block| block.begin == FROM).count() > 0);
+}
+
+#[test]
+fn what_is_not_listed_is_still_counted() {
+    let set = Arc::new(BudgetSet::from_yaml(BUDGETS).unwrap());
+    let rows = history(3);
+    let settings =
+        |details_max| Settings { from: FROM, to: FROM.plus_us(40 * TimeUs::HOUR), count_refused: false, details_max };
+    let (whole, short) = (simulate(&set, &rows, settings(usize::MAX)), simulate(&set, &rows, settings(5)));
+    let listed = |outcome: &Outcome| outcome.scopes.iter().map(|s| s.blocks.len() + s.alerts.len()).sum::<usize>();
+    assert_eq!((short.budgets.clone(), short.refused.clone()), (whole.budgets.clone(), whole.refused.clone()));
+    assert_eq!((listed(&short), listed(&whole) as u64, whole.omitted), (5, 5 + short.omitted, 0));
+}
