@@ -90,7 +90,7 @@ fn main() {
     let start_ns = cpu_ns();
     let outcome = simulation.finish();
     spent_ns += cpu_ns() - start_ns;
-    let blocks: u64 = outcome.budgets.iter().map(|budget| budget.blocks).sum();
+    let blocks: u64 = outcome.budgets.iter().map(|budget| budget.blocked.count).sum();
     println!(
         "{rows} rows, 4 budgets each: {} ns a row, {:.1} s of the processor in all ({:.1} s on the clock with making them); {} refused, {blocks} blocks in {} scopes, at most {} MiB",
         spent_ns / rows.max(1) as u64,

@@ -1,4 +1,4 @@
-//! The blocks in force, and which of them a row meets.
+//! The blocks in force, effective or in shadow, and which of them a row meets.
 //!
 //! Blocks are found by the values of their scope's dimensions: one look-up for each set of dimensions that is blocked now, however many
 //! budgets and scopes there are. While nothing is blocked it costs nothing.
@@ -15,6 +15,17 @@ pub(crate) struct InForce {
     pub(crate) place: usize,
     pub(crate) until: TimeUs,
     pub(crate) budget: BudgetId,
+    /// Whether it refuses, or only would.
+    pub(crate) effective: bool,
+}
+
+/// The blocks that a row meets, by the places of their scopes: of several the one that lasts longest; among equals that of the first budget by id.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Met {
+    /// That refuses it.
+    pub(crate) refused_by: Option<usize>,
+    /// That would if it were effective.
+    pub(crate) would_refuse: Option<usize>,
 }
 
 /// Blocks of scopes with the same dimensions.
@@ -70,21 +81,23 @@ impl Blocks {
         self.shapes.retain(|shape| !shape.by_values.is_empty());
     }
 
-    /// The place of the block that refuses these dimensions: the one that lasts longest; among equals that of the first budget by id.
-    pub(crate) fn find(&mut self, dimensions: &Dimensions<'_>) -> Option<usize> {
-        let mut found: Option<&InForce> = None;
+    /// What a row with these dimensions meets.
+    pub(crate) fn find(&mut self, dimensions: &Dimensions<'_>) -> Met {
+        let (mut refusing, mut shadow): (Option<&InForce>, Option<&InForce>) = (None, None);
         for shape in &self.shapes {
             if write_key(&mut self.key, &shape.dims, |dim| dimensions.get(dim)).is_none() {
                 continue;
             }
             for block in shape.by_values.get(&self.key).into_iter().flatten() {
+                let found = if block.effective { &mut refusing } else { &mut shadow };
                 let is_better =
                     |best: &InForce| best.until.cmp(&block.until).then_with(|| block.budget.cmp(&best.budget)).is_lt();
                 if found.is_none_or(is_better) {
-                    found = Some(block);
+                    *found = Some(block);
                 }
             }
         }
-        found.map(|block| block.place)
+        let place = |found: Option<&InForce>| found.map(|block| block.place);
+        Met { refused_by: place(refusing), would_refuse: place(shadow) }
     }
 }

@@ -11,5 +11,5 @@ mod blocks;
 mod outcome;
 mod simulation;
 
-pub use crate::outcome::{AlertRaised, Block, BudgetOutcome, Outcome, ScopeOutcome, Spend};
+pub use crate::outcome::{AlertRaised, Block, Blocked, BudgetOutcome, Outcome, RolledBack, ScopeOutcome, Spend};
 pub use crate::simulation::{Settings, Simulation};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use budget_core::RestoredRow;
-use usage_types::{Alert, Budget, BudgetId, Currency, Decision, Pico, Scope, TimeUs, Window};
+use usage_types::{Alert, Budget, BudgetId, Currency, Decision, DecisionState, Pico, Scope, TimeUs, Window};
 
 /// What rows come to. Each is a sum of what the rows say; wide enough for any number of rows. Below zero only where more was taken back than used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,14 +61,16 @@ impl Spend {
     }
 }
 
-/// A time in which a scope would have been blocked.
+/// A time in which a scope would have been blocked, or would be if its budget were not in shadow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
+    /// Whether it refuses. A budget in shadow only says that it would.
+    pub effective: bool,
     /// From the row on that reached the limit, or from the begin of the simulation where it was reached before.
     pub begin: TimeUs,
     /// Until then; `None`: to the end of the simulation and beyond.
     pub end: Option<TimeUs>,
-    /// The window that it belongs to.
+    /// The window that it belongs to. One that moves is as it was when the block began, up to where the block ends if nothing more is spent.
     pub window: Window,
     /// What was limited: [`usage_types::Measure::name`].
     pub measure: String,
@@ -78,13 +80,15 @@ pub struct Block {
     pub limit: String,
     /// The balance as the block began, likewise.
     pub used: String,
-    /// What it would have refused. A row that several blocks refuse counts for the one of them that lasts longest, as `/v1/check` names it.
+    /// What it would have refused. A row that several blocks refuse counts for the one of them that lasts longest, as `/v1/check` names it; one that
+    /// an effective block refuses counts for none in shadow.
     pub refused: Spend,
 }
 
 impl Block {
     pub(crate) fn new(decision: &Decision) -> Self {
         Self {
+            effective: decision.state == DecisionState::Blocked,
             begin: decision.decided_at,
             end: None,
             window: decision.window,
@@ -95,6 +99,42 @@ impl Block {
             refused: Spend::default(),
         }
     }
+}
+
+/// Blocks in sum.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Blocked {
+    /// How many.
+    pub count: u64,
+    /// How long in all, in microseconds of the time that was simulated.
+    pub us: i64,
+    /// What they would have refused.
+    pub refused: Spend,
+}
+
+impl Blocked {
+    pub(crate) fn add(&mut self, us: i64, refused: &Spend) {
+        self.count += 1;
+        self.us = self.us.saturating_add(us);
+        self.refused.add_all(refused);
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        self.count += other.count;
+        self.us = self.us.saturating_add(other.us);
+        self.refused.add_all(&other.refused);
+    }
+}
+
+/// That a budget would have given up blocking by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RolledBack {
+    /// When. From then on it is in shadow.
+    pub at: TimeUs,
+    /// How many scopes it blocked.
+    pub blocked: u64,
+    /// Of how many.
+    pub scopes: u64,
 }
 
 /// An alert that would have been raised.
@@ -128,15 +168,13 @@ pub struct ScopeOutcome {
     pub budget: BudgetId,
     /// Whose balance.
     pub scope: Scope,
-    /// How often it would have been blocked.
-    pub blocks_count: u64,
-    /// For how long in all, in microseconds of the time that was simulated.
-    pub blocked_us: i64,
+    /// Its blocks.
+    pub blocked: Blocked,
+    /// What would be blocks if the budget were not in shadow.
+    pub would_block: Blocked,
     /// How many alerts would have been raised.
     pub alerts_count: u64,
-    /// What would have been refused.
-    pub refused: Spend,
-    /// The blocks in order, as far as they were kept.
+    /// The blocks in order, effective or not, as far as they were kept.
     pub blocks: Vec<Block>,
     /// The alerts in order, as far as they were kept.
     pub alerts: Vec<AlertRaised>,
@@ -151,14 +189,16 @@ pub struct BudgetOutcome {
     pub mode: &'static str,
     /// How many of its scopes would have been blocked.
     pub scopes_blocked: u64,
-    /// How many blocks in all.
-    pub blocks: u64,
-    /// For how long in all, summed over scopes, in microseconds.
-    pub blocked_us: i64,
+    /// The blocks of all of them.
+    pub blocked: Blocked,
+    /// How many of its scopes would be blocked if it were not in shadow.
+    pub scopes_would_block: u64,
+    /// What would be the blocks of all of these.
+    pub would_block: Blocked,
     /// How many alerts would have been raised.
     pub alerts: u64,
-    /// What it would have refused.
-    pub refused: Spend,
+    /// Whether it would have rolled back; the first time.
+    pub rolled_back: Option<RolledBack>,
 }
 
 impl BudgetOutcome {
@@ -167,19 +207,20 @@ impl BudgetOutcome {
             id: budget.id.clone(),
             mode: budget.mode.name(),
             scopes_blocked: 0,
-            blocks: 0,
-            blocked_us: 0,
+            blocked: Blocked::default(),
+            scopes_would_block: 0,
+            would_block: Blocked::default(),
             alerts: 0,
-            refused: Spend::default(),
+            rolled_back: None,
         }
     }
 
     pub(crate) fn add(&mut self, scope: &ScopeOutcome) {
-        self.scopes_blocked += u64::from(scope.blocks_count > 0);
-        self.blocks += scope.blocks_count;
-        self.blocked_us = self.blocked_us.saturating_add(scope.blocked_us);
+        self.scopes_blocked += u64::from(scope.blocked.count > 0);
+        self.blocked.add_all(&scope.blocked);
+        self.scopes_would_block += u64::from(scope.would_block.count > 0);
+        self.would_block.add_all(&scope.would_block);
         self.alerts += scope.alerts_count;
-        self.refused.add_all(&scope.refused);
     }
 }
 
@@ -190,6 +231,8 @@ pub struct Outcome {
     pub spend: Spend,
     /// What would have been refused; each row once.
     pub refused: Spend,
+    /// What was not refused, and would be if no budget were in shadow; each row once.
+    pub would_refuse: Spend,
     /// Every budget, by id, also those that did nothing.
     pub budgets: Vec<BudgetOutcome>,
     /// Scopes that would have been blocked or alerted, by budget and scope.

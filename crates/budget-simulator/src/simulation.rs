@@ -7,8 +7,8 @@ use std::time::Duration;
 use budget_core::{Core, CoreConfig, HistoryRequest, RestoredRow};
 use usage_types::{Alert, BudgetSet, Decision, DecisionState, TimeUs, decision_key};
 
-use crate::blocks::{Blocks, InForce};
-use crate::outcome::{AlertRaised, Block, BudgetOutcome, Outcome, ScopeOutcome, Spend};
+use crate::blocks::{Blocks, InForce, Met};
+use crate::outcome::{AlertRaised, Block, Blocked, BudgetOutcome, Outcome, RolledBack, ScopeOutcome, Spend};
 
 /// Rows between two times that ended windows are forgotten: often enough that they do not pile up, seldom enough to cost nothing.
 const FORGET_ROWS: u32 = 65_536;
@@ -43,6 +43,9 @@ pub struct Simulation {
     scopes: Vec<Running>,
     spend: Spend,
     refused: Spend,
+    would_refuse: Spend,
+    /// By budget.
+    rolled_back: HashMap<String, RolledBack>,
     /// When something follows though no row comes.
     wakeup: Option<TimeUs>,
     rows_to_forget: u32,
@@ -82,6 +85,8 @@ impl Simulation {
             scopes: Vec::new(),
             spend: Spend::default(),
             refused: Spend::default(),
+            would_refuse: Spend::default(),
+            rolled_back: HashMap::new(),
             wakeup: None,
             rows_to_forget: FORGET_ROWS,
             details: 0,
@@ -117,15 +122,16 @@ impl Simulation {
         self.advance(row.time);
         self.spend.add(&row);
         // What takes a row back is nothing that could be refused.
-        let refused_by = if row.reversal { None } else { self.blocks.find(row.dimensions) };
-        if let Some(place) = refused_by {
-            self.refused.add(&row);
+        let met = if row.reversal { Met::default() } else { self.blocks.find(row.dimensions) };
+        if let Some(place) = met.refused_by.or(met.would_refuse) {
+            let sum = if met.refused_by.is_some() { &mut self.refused } else { &mut self.would_refuse };
+            sum.add(&row);
             if let Some(block) = &mut self.scopes[place].block {
                 block.refused.add(&row);
             }
-            if !self.settings.count_refused {
-                return;
-            }
+        }
+        if met.refused_by.is_some() && !self.settings.count_refused {
+            return;
         }
         self.core.restore(&row);
         self.look(row.time);
@@ -169,10 +175,9 @@ impl Simulation {
         let outcome = ScopeOutcome {
             budget: budget.into(),
             scope: scope.clone(),
-            blocks_count: 0,
-            blocked_us: 0,
+            blocked: Blocked::default(),
+            would_block: Blocked::default(),
             alerts_count: 0,
-            refused: Spend::default(),
             blocks: Vec::new(),
             alerts: Vec::new(),
         };
@@ -182,20 +187,42 @@ impl Simulation {
     }
 
     fn decided(&mut self, decision: &Decision) {
+        if let Some(told) = &decision.rolled_back {
+            let rolled_back = RolledBack { at: decision.decided_at, blocked: told.blocked, scopes: told.scopes };
+            self.rolled_back.entry(decision.budget.clone()).or_insert(rolled_back);
+        }
         let place = self.place(&decision.budget, &decision.scope);
-        let running = &self.scopes[place];
-        let is_blocked = decision.state == DecisionState::Blocked;
-        // Only another limit is named.
-        if is_blocked && running.block.as_ref().is_some_and(|block| block.window == decision.window) {
+        if decision.is_reached() && self.goes_on(place, decision) {
             return;
         }
         self.end_block(place, decision.decided_at, true);
-        if is_blocked {
-            let running = &mut self.scopes[place];
-            running.block = Some(Block::new(decision));
-            let budget = running.outcome.budget.clone();
-            self.blocks.insert(&decision.scope, InForce { place, until: decision.expires_at, budget });
+        if decision.is_reached() {
+            self.scopes[place].block = Some(Block::new(decision));
+            self.put_in_force(place, decision);
         }
+    }
+
+    /// Whether a decision is one of the block that is in force: only another limit is named, or a window that moves has put its end off or forward.
+    fn goes_on(&mut self, place: usize, decision: &Decision) -> bool {
+        let budget = self.set.budgets.get(decision.budget.as_str());
+        let is_moving = budget.is_some_and(|budget| budget.window.is_moving());
+        let Some(block) = &mut self.scopes[place].block else { return false };
+        if block.effective != (decision.state == DecisionState::Blocked) {
+            return false;
+        }
+        let is_same = is_moving || block.window == decision.window;
+        if is_moving && block.window.end != decision.window.end {
+            block.window.end = decision.window.end;
+            self.blocks.remove(&decision.scope, place);
+            self.put_in_force(place, decision);
+        }
+        is_same
+    }
+
+    fn put_in_force(&mut self, place: usize, decision: &Decision) {
+        let budget = self.scopes[place].outcome.budget.clone();
+        let effective = decision.state == DecisionState::Blocked;
+        self.blocks.insert(&decision.scope, InForce { place, until: decision.expires_at, budget, effective });
     }
 
     /// Ends the block that is in force for a scope. `has_ended`: not only the simulation has.
@@ -204,9 +231,8 @@ impl Simulation {
         let Some(mut block) = running.block.take() else { return };
         block.end = has_ended.then_some(at);
         let outcome = &mut running.outcome;
-        outcome.blocks_count += 1;
-        outcome.blocked_us = outcome.blocked_us.saturating_add(at.0 - block.begin.0);
-        outcome.refused.add_all(&block.refused);
+        let sum = if block.effective { &mut outcome.blocked } else { &mut outcome.would_block };
+        sum.add(at.0 - block.begin.0, &block.refused);
         self.blocks.remove(&outcome.scope, place);
         if self.details < self.settings.details_max {
             outcome.blocks.push(block);
@@ -238,7 +264,10 @@ impl Simulation {
             let ends = self.scopes[place].block.as_ref().is_some_and(|block| block.window.end <= to);
             self.end_block(place, to, ends);
         }
-        let mut scopes: Vec<ScopeOutcome> = self.scopes.into_iter().map(|running| running.outcome).collect();
+        let mut scopes: Vec<ScopeOutcome> =
+            std::mem::take(&mut self.scopes).into_iter().map(|running| running.outcome).collect();
+        // The decision that a budget has rolled back is of none of its scopes.
+        scopes.retain(|scope| scope.blocked.count + scope.would_block.count + scope.alerts_count > 0);
         scopes.sort_by(|a, b| (&a.budget, &a.scope).cmp(&(&b.budget, &b.scope)));
         let mut budgets: Vec<BudgetOutcome> =
             self.set.budgets.values().map(|budget| BudgetOutcome::new(budget)).collect();
@@ -247,6 +276,10 @@ impl Simulation {
                 budgets[at].add(scope);
             }
         }
-        Outcome { spend: self.spend, refused: self.refused, budgets, scopes, omitted: self.omitted }
+        for budget in &mut budgets {
+            budget.rolled_back = self.rolled_back.get(&*budget.id).copied();
+        }
+        let Self { spend, refused, would_refuse, omitted, .. } = self;
+        Outcome { spend, refused, would_refuse, budgets, scopes, omitted }
     }
 }

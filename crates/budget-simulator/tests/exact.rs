@@ -4,7 +4,8 @@
 mod naive;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use budget_core::RestoredRow;
@@ -15,6 +16,9 @@ use naive::{Naive, Seen};
 
 /// 2026-10-24T21:30:00Z: half an hour before the day turns in Berlin; the clocks go back there in the night that follows.
 const FROM: TimeUs = TimeUs(1_792_877_400_000_000);
+
+/// 2026-11-21T00:00:00Z.
+const DAY: TimeUs = TimeUs(1_795_219_200_000_000);
 
 const BUDGETS: &str = r#"
 budgets:
@@ -29,7 +33,7 @@ budgets:
   - id: a-day
     match: { namespace: a }
     window: { every: day, zone: Europe/Berlin }
-    limits: [{ cost: "30.00 USD" }, { output: 60000 }]
+    limits: [{ cost: "30.00 USD" }, { output: 60000, overage: 9000 }]
   - id: team-day
     per: [namespace, team]
     window: { every: day, zone: America/New_York }
@@ -41,6 +45,42 @@ budgets:
     match: { namespace: b, team: t-1 }
     window: { every: minute, zone: UTC }
     limits: [{ requests: 2 }, { compute_seconds: 2 }]
+  - id: b-month
+    match: { namespace: b }
+    window: { every: month, anchor: 25, at: "06:00", zone: Europe/Berlin }
+    limits: [{ tokens: 150000 }]
+  - id: user-rolling
+    per: [user]
+    window: { rolling: 90 minutes, zone: Asia/Kolkata }
+    limits: [{ requests: 12 }, { cost: "1.0 USD" }]
+    alerts: { at: [0.4, 0.8, 1.0] }
+  - id: c-rolling
+    match: { namespace: c }
+    window: { rolling: 10 minutes }
+    limits: [{ tokens: 7000 }]
+  - id: sessions
+    per: [session]
+    window: { lifetime: session, idle: 30 minutes }
+    limits: [{ tokens: 120000 }, { cost: "3.0 EUR" }]
+    alerts: { at: [0.3, 0.6, 1.0] }
+  - id: shadow-hour
+    mode: shadow
+    per: [user]
+    window: { every: hour, zone: UTC }
+    limits: [{ requests: 5 }]
+    alerts: { at: [1.0] }
+  - id: shadow-rolling
+    mode: shadow
+    per: [namespace]
+    overage: 10%
+    window: { rolling: 30 minutes }
+    limits: [{ tokens: 9000 }]
+  - id: canary-day
+    mode: canary
+    canary: 50%
+    per: [user, team]
+    window: { every: day, zone: UTC }
+    limits: [{ requests: 20 }]
   - id: all-week
     mode: soft
     window: { every: week, zone: UTC }
@@ -94,7 +134,7 @@ impl Row {
     }
 }
 
-/// Rows of two days and a half, from a day before [`FROM`] on: bursts, equal times, rows without a team, a user or a price, costs in two
+/// Rows of two days and a half, from a day before [`FROM`] on: bursts, equal times, rows without a team, a user, a session or a price, costs in two
 /// currencies, adjustments up and down, and rows that are taken back.
 fn history(seed: u64) -> Vec<Row> {
     let mut random = Random(seed);
@@ -114,9 +154,12 @@ fn history(seed: u64) -> Vec<Row> {
         set(Dimension::Team, random.below(3), "t-");
         set(Dimension::User, random.below(5), "u-");
         dimensions.set(Dimension::Namespace, Some(["a", "b", "c"][random.below(3) as usize].into()));
+        // One that hardly ever pauses, and others that do.
+        dimensions.set(Dimension::Session, Some(["s-0", "s-0", "s-0", "s-1", "s-2"][random.below(5) as usize].into()));
         match random.below(20) {
             0 => dimensions.set(Dimension::Team, None),
             1 => dimensions.set(Dimension::User, None),
+            2..5 => dimensions.set(Dimension::Session, None),
             _ => {}
         }
         let currency: Currency = if random.below(4) == 0 { "EUR" } else { "USD" }.parse().unwrap();
@@ -159,6 +202,23 @@ fn history(seed: u64) -> Vec<Row> {
     rows
 }
 
+/// A request of a user, so many seconds after the begin of [`DAY`].
+fn one_request(second: i64, user: &'static str) -> Row {
+    let mut dimensions = Dimensions::default();
+    dimensions.set(Dimension::User, Some(user.into()));
+    Row {
+        time: DAY.plus_us(second * TimeUs::SECOND),
+        dimensions,
+        tokens: Tokens::default(),
+        requests: 1,
+        tool_calls: 0,
+        images: 0,
+        compute: ComputeNs(0),
+        cost: None,
+        reversal: false,
+    }
+}
+
 fn simulate(set: &Arc<BudgetSet>, rows: &[Row], settings: Settings) -> Outcome {
     let mut simulation = Simulation::new(Arc::clone(set), settings);
     let from = simulation.history_from();
@@ -170,12 +230,14 @@ fn simulate(set: &Arc<BudgetSet>, rows: &[Row], settings: Settings) -> Outcome {
 
 /// What an outcome says, in the form of the naive one.
 fn seen(outcome: &Outcome) -> Seen {
-    let mut seen = Seen { spend: outcome.spend.clone(), refused: outcome.refused.clone(), ..Seen::default() };
+    let Outcome { spend, refused, would_refuse, .. } = outcome.clone();
+    let mut seen = Seen { spend, refused, would_refuse, ..Seen::default() };
     for scope in &outcome.scopes {
         for block in &scope.blocks {
             let key = (scope.budget.to_string(), scope.scope.to_string(), block.begin);
             let named = (block.measure.clone(), block.currency, block.limit.clone(), block.used.clone());
-            let before = seen.blocks.insert(key, (block.end, block.window.end, named, block.refused.clone()));
+            let block = (block.end, block.window.end, named, block.refused.clone(), block.effective);
+            let before = seen.blocks.insert(key, block);
             assert!(before.is_none(), "two blocks begin at once: {before:?}");
         }
         for alert in &scope.alerts {
@@ -187,27 +249,30 @@ fn seen(outcome: &Outcome) -> Seen {
     seen
 }
 
+/// What the others do not say.
+fn differing<K: Ord + Debug, V: PartialEq + Debug>(own: &BTreeMap<K, V>, others: &BTreeMap<K, V>) -> Vec<String> {
+    own.iter().filter(|(key, value)| others.get(*key) != Some(*value)).map(|entry| format!("{entry:?}")).collect()
+}
+
 fn compare(seed: u64, to: TimeUs, count_refused: bool) -> Outcome {
     let set = Arc::new(BudgetSet::from_yaml(BUDGETS).unwrap());
     let rows = history(seed);
     let settings = Settings { from: FROM, to, count_refused, details_max: usize::MAX };
     let outcome = simulate(&set, &rows, settings);
-    let mut naive = Naive::new(&set, FROM, to, count_refused);
+    let found = seen(&outcome);
+    let mut naive = Naive::new(&set, FROM, to, count_refused, &found.alerts);
     rows.iter().for_each(|row| naive.row(row.restored()));
-    let (expected, found) = (naive.finish(), seen(&outcome));
-    let differing = |blocks: &BTreeMap<_, _>, others: &BTreeMap<_, _>| -> Vec<String> {
-        blocks
-            .iter()
-            .filter(|(key, block)| others.get(*key) != Some(*block))
-            .map(|entry| format!("{entry:?}"))
-            .collect()
-    };
+    let expected = naive.finish();
     assert_eq!(
         differing(&found.blocks, &expected.blocks),
         differing(&expected.blocks, &found.blocks),
         "blocks of seed {seed}, {count_refused}"
     );
-    assert_eq!(found.alerts, expected.alerts, "alerts of seed {seed}, {count_refused}");
+    assert_eq!(
+        differing(&found.alerts, &expected.alerts),
+        differing(&expected.alerts, &found.alerts),
+        "alerts of seed {seed}, {count_refused}"
+    );
     assert_eq!(found, expected, "seed {seed}, {count_refused}");
     outcome
 }
@@ -217,10 +282,18 @@ fn a_simulation_equals_one_that_sums_all_rows_again_for_every_question() {
     let mut named: BTreeMap<String, u64> = BTreeMap::new();
     for seed in 0..12 {
         let outcome = compare(seed, FROM.plus_us(40 * TimeUs::HOUR), seed % 2 == 1);
+        let times: BTreeSet<TimeUs> = history(seed).iter().map(|row| row.time).collect();
         for scope in &outcome.scopes {
             for block in &scope.blocks {
                 *named.entry(format!("{} {}", scope.budget, block.measure)).or_default() += 1;
                 *named.entry(format!("{} open {}", scope.budget, block.end.is_none())).or_default() += 1;
+                // Neither with a row nor where the simulation begins.
+                let by_itself = block.begin != FROM && !times.contains(&block.begin);
+                *named.entry(format!("{} by itself {by_itself}", scope.budget)).or_default() += 1;
+                let refuses = block.refused.events > 0;
+                *named
+                    .entry(format!("{} effective {} refuses {refuses}", scope.budget, block.effective))
+                    .or_default() += 1;
             }
             *named.entry(format!("{} alerts", scope.budget)).or_default() += scope.alerts_count;
         }
@@ -239,6 +312,21 @@ fn a_simulation_equals_one_that_sums_all_rows_again_for_every_question() {
         "team-day open false",
         "b-minutes requests",
         "b-minutes compute_seconds",
+        "b-month open true",
+        "user-rolling requests",
+        "user-rolling cost",
+        "user-rolling open false",
+        "user-rolling by itself true",
+        "user-rolling alerts",
+        "c-rolling open false",
+        "sessions tokens",
+        "sessions cost",
+        "sessions open false",
+        "sessions alerts",
+        "shadow-hour effective false refuses true",
+        "shadow-rolling effective false refuses true",
+        "canary-day effective false refuses true",
+        "canary-day effective true refuses true",
         "all-week alerts",
     ] {
         assert!(named.get(what).is_some_and(|count| *count > 0), "no {what} in {named:?}");
@@ -251,34 +339,19 @@ fn what_a_block_refuses_does_not_count_towards_other_budgets_unless_asked_for() 
   - { id: one, match: { user: u }, window: { every: day, zone: UTC }, limit: { requests: 2 } }
   - { id: whole, window: { every: day, zone: UTC }, limit: { requests: 5 } }";
     let set = Arc::new(BudgetSet::from_yaml(yaml).unwrap());
-    let day = TimeUs(1_795_219_200_000_000);
-    let row = |second: i64, user: &'static str| {
-        let mut dimensions = Dimensions::default();
-        dimensions.set(Dimension::User, Some(user.into()));
-        Row {
-            time: day.plus_us(second * TimeUs::SECOND),
-            dimensions,
-            tokens: Tokens::default(),
-            requests: 1,
-            tool_calls: 0,
-            images: 0,
-            compute: ComputeNs(0),
-            cost: None,
-            reversal: false,
-        }
-    };
     // Four of u, of which two are refused; then three of v.
-    let rows: Vec<Row> = (1..5).map(|second| row(second, "u")).chain((5..8).map(|second| row(second, "v"))).collect();
+    let rows: Vec<Row> =
+        (1..5).map(|second| one_request(second, "u")).chain((5..8).map(|second| one_request(second, "v"))).collect();
     let blocked = |count_refused| {
-        let to = day.plus_us(TimeUs::HOUR);
-        let outcome = simulate(&set, &rows, Settings { from: day, to, count_refused, details_max: 10 });
+        let to = DAY.plus_us(TimeUs::HOUR);
+        let outcome = simulate(&set, &rows, Settings { from: DAY, to, count_refused, details_max: 10 });
         let begins: Vec<(String, i64, i128)> = outcome
             .scopes
             .iter()
-            .filter(|scope| scope.blocks_count > 0)
+            .filter(|scope| scope.blocked.count > 0)
             .map(|scope| {
-                let second = (scope.blocks[0].begin.0 - day.0) / TimeUs::SECOND;
-                (scope.budget.to_string(), second, scope.refused.requests)
+                let second = (scope.blocks[0].begin.0 - DAY.0) / TimeUs::SECOND;
+                (scope.budget.to_string(), second, scope.blocked.refused.requests)
             })
             .collect();
         (begins, outcome.refused.requests)
@@ -294,8 +367,8 @@ fn a_budget_begins_with_the_history_of_its_window_and_not_with_that_of_the_one_b
     let settings =
         Settings { from: FROM, to: FROM.plus_us(TimeUs::HOUR), count_refused: false, details_max: usize::MAX };
     let simulation = Simulation::new(Arc::clone(&set), settings);
-    // The week began on Monday, 2026-10-19T00:00:00Z.
-    assert_eq!(simulation.history_from().to_string(), "2026-10-19T00:00:00Z");
+    // The month of b began on the 25th at 6 in Berlin.
+    assert_eq!(simulation.history_from().to_string(), "2026-09-25T04:00:00Z");
     // Whatever begins at the first instant was reached before it.
     let outcomes: Vec<Outcome> = (0..12).map(|seed| compare(seed, FROM.plus_us(2 * TimeUs::HOUR), false)).collect();
     let at_once = outcomes.iter().flat_map(|outcome| &outcome.scopes).flat_map(|scope| &scope.blocks);
@@ -312,4 +385,49 @@ fn what_is_not_listed_is_still_counted() {
     let listed = |outcome: &Outcome| outcome.scopes.iter().map(|s| s.blocks.len() + s.alerts.len()).sum::<usize>();
     assert_eq!((short.budgets.clone(), short.refused.clone()), (whole.budgets.clone(), whole.refused.clone()));
     assert_eq!((listed(&short), listed(&whole) as u64, whole.omitted), (5, 5 + short.omitted, 0));
+}
+
+#[test]
+fn a_budget_in_shadow_refuses_nothing_and_says_what_it_would() {
+    let yaml = "budgets:
+  - { id: tried, mode: shadow, match: { user: u }, window: { every: day, zone: UTC }, limit: { requests: 2 } }
+  - { id: whole, window: { every: day, zone: UTC }, limit: { requests: 4 } }";
+    let set = Arc::new(BudgetSet::from_yaml(yaml).unwrap());
+    let rows: Vec<Row> = (1..7).map(|second| one_request(second, "u")).collect();
+    let to = DAY.plus_us(TimeUs::HOUR);
+    let outcome = simulate(&set, &rows, Settings { from: DAY, to, count_refused: false, details_max: 10 });
+    // The third and fourth are let through and counted; the rest the other budget refuses.
+    let requests = |spend: &budget_simulator::Spend| spend.requests;
+    let sums = |blocked: &budget_simulator::Blocked| (blocked.count, requests(&blocked.refused));
+    let of: Vec<_> = outcome.budgets.iter().map(|budget| (sums(&budget.blocked), sums(&budget.would_block))).collect();
+    assert_eq!(of, [((0, 0), (1, 2)), ((1, 2), (0, 0))]);
+    assert_eq!((requests(&outcome.refused), requests(&outcome.would_refuse)), (2, 2));
+    assert_eq!((outcome.budgets[0].scopes_blocked, outcome.budgets[0].scopes_would_block), (0, 1));
+}
+
+#[test]
+fn a_budget_that_rolls_back_refuses_nothing_from_then_on() {
+    let yaml = "budgets:
+  - { id: users, per: [user], window: { every: day, zone: UTC }, limit: { requests: 2 }, rollback: { blocked_over: 50%, at_least: 2 } }";
+    let set = Arc::new(BudgetSet::from_yaml(yaml).unwrap());
+    // One of two is blocked at 2, and refused at 4; at 5 it would be two of two.
+    let users = ["u", "u", "v", "u", "v", "u", "v"];
+    let rows: Vec<Row> = (1..).zip(users).map(|(second, user)| one_request(second, user)).collect();
+    let to = DAY.plus_us(TimeUs::HOUR);
+    let outcome = simulate(&set, &rows, Settings { from: DAY, to, count_refused: false, details_max: 10 });
+    let second = |time: TimeUs| (time.0 - DAY.0) / TimeUs::SECOND;
+    let rolled_back = outcome.budgets[0].rolled_back.map(|told| (second(told.at), told.blocked, told.scopes));
+    assert_eq!(rolled_back, Some((5, 2, 2)));
+    let blocks: Vec<_> = outcome
+        .scopes
+        .iter()
+        .flat_map(|scope| scope.blocks.iter().map(|block| (scope.scope.to_string(), block)))
+        .map(|(scope, b)| (scope, b.effective, second(b.begin), b.end.map(second), b.refused.requests))
+        .collect();
+    let block = |user: &str, effective, begin, end, refused| (format!("user={user}"), effective, begin, end, refused);
+    assert_eq!(
+        blocks,
+        [block("u", true, 2, Some(5), 1), block("u", false, 5, None, 1), block("v", false, 5, None, 1),]
+    );
+    assert_eq!((outcome.refused.requests, outcome.would_refuse.requests, outcome.scopes.len()), (1, 2, 2));
 }

@@ -14,7 +14,8 @@ use usage_types::{Decision, IncreaseAsk};
 
 use crate::{
     ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, Changed, CheckAnswer, CheckQuestion, Enforcement,
-    IncreaseAnswer, IncreaseFilter, IncreaseRequest, ReportInfo, Reservation, Stated, StatusView, Tagged,
+    IncreaseAnswer, IncreaseFilter, IncreaseRequest, ReportInfo, Reservation, SimulationRequest, SimulationView,
+    StandingQuery, StandingView, Stated, StatusView, Tagged,
 };
 
 /// Everything behind the routes. The methods that are not `async` answer from memory and must not block.
@@ -89,6 +90,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The reports there are.
     fn report_list(&self) -> Vec<ReportInfo>;
+
+    /// What budgets would have done over usage of the past, beside those in force.
+    async fn simulate(&self, request: SimulationRequest) -> Result<SimulationView, ApiProblem>;
+
+    /// How full a budget is, now or in a period of the past.
+    async fn standing(&self, query: StandingQuery) -> Result<StandingView, ApiProblem>;
 
     /// Everything that the page shows. Asked for once a second by each open page; keep its lists short.
     fn status(&self) -> StatusView;

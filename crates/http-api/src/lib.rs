@@ -22,6 +22,8 @@ mod router;
 mod routes;
 mod schema;
 mod server;
+mod simulation;
+mod standing;
 mod tokens;
 mod view;
 mod write_timeout;
@@ -43,6 +45,11 @@ pub use increases::{Act, Granted, IncreaseAnswer, IncreaseFilter, IncreaseReques
 pub use problem::ApiProblem;
 pub use router::{Method, routes};
 pub use server::Server;
+pub use simulation::{
+    SimulatedAlert, SimulatedBlock, SimulatedBudget, SimulatedBudgets, SimulatedRollback, SimulatedScope,
+    SimulatedShadow, SimulatedSpend, SimulationRequest, SimulationView,
+};
+pub use standing::{StandingQuery, StandingView};
 pub use view::{
     BalanceQuery, BalanceRow, HealthRow, LagView, LakeView, LogKind, LogView, MailRow, MailState, RejectionRow,
     ReportInfo, ReportParameter, StatusView, Totals, UnpricedRow,

@@ -13,7 +13,9 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::metrics::HttpMetrics;
-use crate::routes::{balances, budgets, check, decisions, events, health, increases, query, status};
+use crate::routes::{
+    balances, budgets, check, decisions, events, health, increases, query, simulations, standing, status,
+};
 use crate::{ApiProblem, Engine, HttpConfig, auth, openapi, page};
 
 /// What the handlers share.
@@ -86,6 +88,8 @@ fn table() -> Vec<Route> {
         route(Post, "/v1/sql",              post(query::sql)),
         route(Get,  "/v1/reports",          get(query::reports)),
         route(Get,  "/v1/reports/{name}",   get(query::report)),
+        route(Post, "/v1/simulations",      post(simulations::simulate)),
+        route(Get,  "/v1/standing",         get(standing::standing)),
         route(Get,  "/v1/status",           get(status::status)),
         route(Get,  "/v1/mails/{id}",       get(status::mail)),
         route(Get,  "/healthz",             get(health::healthz)),

@@ -2,7 +2,7 @@
 //! units of the currency), so that no reader rounds them.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use usage_types::{Alert, Currency, DecisionState, Dimension, Rejection, Scope, TimeUs, Window, WindowKind};
 
 use crate::schema;
@@ -23,7 +23,7 @@ pub struct BalanceQuery {
 }
 
 /// One live balance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BalanceRow {
     /// The budget that it belongs to; absent for a tracked scope without a budget.
     #[serde(skip_serializing_if = "Option::is_none")]

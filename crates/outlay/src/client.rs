@@ -1,7 +1,7 @@
 //! The commands' side of HTTP: asks a running server, and turns its problems into errors that read well.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -20,6 +20,8 @@ const YAML: &str = "application/yaml";
 /// How often events are given to a server that cannot take them now, and how long is waited between.
 const PUBLISH_TRIES: u32 = 30;
 const PUBLISH_RETRY: Duration = Duration::from_secs(1);
+/// How long is waited before a busy server is asked again.
+const BUSY_RETRY: Duration = Duration::from_millis(500);
 
 /// Which server to ask.
 #[derive(Debug, Clone, Args)]
@@ -105,6 +107,19 @@ impl Server {
         let warning = answer.headers().get(http_api::WARNING_HEADER);
         let warning = warning.and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok((body(answer)?, warning))
+    }
+
+    /// The body of a `GET`; a server that is busy or still reading is asked again until the deadline.
+    pub fn get_until(&self, path: &str, params: &[(&str, &str)], deadline: Instant) -> Result<Vec<u8>> {
+        let mut url = reqwest::Url::parse(&format!("{}{path}", self.url)).context("--url is no URL")?;
+        url.query_pairs_mut().extend_pairs(params);
+        loop {
+            let answer = self.ask(self.client.get(url.clone()))?;
+            if answer.status() != StatusCode::SERVICE_UNAVAILABLE || Instant::now() >= deadline {
+                return body(answer);
+            }
+            std::thread::sleep(BUSY_RETRY);
+        }
     }
 
     /// `POST` of a JSON body; the answer's body.

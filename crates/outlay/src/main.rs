@@ -7,6 +7,8 @@ mod commands;
 mod demo;
 mod files;
 mod options;
+mod simulation;
+mod standing;
 mod telemetry;
 mod worker;
 
@@ -33,6 +35,8 @@ enum Command {
     Backfill(commands::BackfillOptions),
     /// Check, compare and apply budgets
     Budgets(commands::BudgetsOptions),
+    /// Fail a CI pipeline where a budget is passed
+    Check(commands::CheckOptions),
     /// Publish events from a file or standard input (one JSON event a line)
     Emit(commands::EmitOptions),
     /// Show, check, compare and import prices
@@ -41,6 +45,8 @@ enum Command {
     Report(commands::ReportOptions),
     /// Apply a changed price book to usage of the past, as adjustments
     Reprice(commands::RepriceOptions),
+    /// Show what changed budgets would have done over usage of the past
+    Simulate(commands::SimulateOptions),
     /// Run a SQL query on a running server, or on a data folder
     Sql(commands::SqlOptions),
     /// Prove that every offset of the log is accounted for once in the lake
@@ -65,10 +71,12 @@ fn main() -> std::process::ExitCode {
         Command::Demo(options) => commands::demo(options),
         Command::Backfill(options) => commands::backfill(options),
         Command::Budgets(options) => commands::budgets(options),
+        Command::Check(options) => commands::check(options),
         Command::Emit(options) => commands::emit(options),
         Command::Prices(options) => commands::prices(options),
         Command::Report(options) => commands::report(options),
         Command::Reprice(options) => commands::reprice(options),
+        Command::Simulate(options) => commands::simulate(options),
         Command::Sql(options) => commands::sql(options),
         Command::Verify(options) => commands::verify(options),
         Command::QueryWorker => return usage_lake::query_worker::main(),

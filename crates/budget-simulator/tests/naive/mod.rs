@@ -1,28 +1,39 @@
 //! The same question answered in the simplest way: nothing is kept but the rows that counted, and every balance is summed anew from them.
 
+mod moving;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use budget_core::RestoredRow;
-use budget_core::window::window_at;
+use budget_core::{RestoredRow, mode_of};
 use budget_simulator::Spend;
 use usage_types::{
-    Amount, Budget, BudgetId, BudgetSet, Currency, Dimension, Measure, Mode, Scope, TimeUs, TokenClass, Window,
+    Amount, Bounds, Budget, BudgetId, BudgetSet, Currency, Dimension, Limit, Measure, Mode, Ppm, Scope, TimeUs,
+    TokenClass, Window,
 };
 
+/// Budget, scope, time and threshold.
+pub type AlertKey = (String, String, TimeUs, String);
+/// Budget, scope and begin.
+pub type BlockKey = (String, String, TimeUs);
 /// Measure, currency, limit and what is used of it.
 pub type Named = (String, Option<Currency>, String, String);
-/// End, end of the window, what is named and what was refused.
-pub type SeenBlock = (Option<TimeUs>, TimeUs, Named, Spend);
+/// End, end of the window, what is named, what was refused, and whether it refuses or only would.
+pub type SeenBlock = (Option<TimeUs>, TimeUs, Named, Spend, bool);
+
+/// A measure, its limit, what is used of it, and from how much on it blocks.
+type Used = (Measure, i128, i128, i128);
+/// A window, and what a scope has used in it of each limit.
+type Filled = (Window, Vec<Used>);
 
 /// What came out.
 #[derive(Debug, Default, PartialEq)]
 pub struct Seen {
     pub spend: Spend,
     pub refused: Spend,
+    pub would_refuse: Spend,
     /// By budget, scope and begin.
-    pub blocks: BTreeMap<(String, String, TimeUs), SeenBlock>,
-    /// By budget, scope, time and threshold.
-    pub alerts: BTreeMap<(String, String, TimeUs, String), Named>,
+    pub blocks: BTreeMap<BlockKey, SeenBlock>,
+    pub alerts: BTreeMap<AlertKey, Named>,
 }
 
 pub struct Naive<'a> {
@@ -30,14 +41,33 @@ pub struct Naive<'a> {
     from: TimeUs,
     to: TimeUs,
     count_refused: bool,
+    /// What was told. A threshold of a window that moves which was reached again too soon may be told at any later look: at which ones without a row is not said.
+    told: &'a BTreeMap<AlertKey, Named>,
     counted: Vec<RestoredRow<'a>>,
     /// The places of the rows of each budget and scope among them.
     rows_of: BTreeMap<(BudgetId, Scope), Vec<usize>>,
     started: bool,
-    /// Blocks that have not ended, by budget and scope: when they began.
-    open: BTreeMap<(String, String), TimeUs>,
-    raised: BTreeSet<(String, String, TimeUs, String)>,
+    /// Blocks that have not ended: when they began.
+    open: BTreeMap<Whose, TimeUs>,
+    /// Thresholds that were told of windows of the calendar.
+    raised: BTreeSet<(Whose, TimeUs, Ppm)>,
+    /// Those of windows that move.
+    crossed: BTreeMap<(Whose, Ppm), Crossed>,
+    /// When something may change in a window that moves though no row comes, and whether it is looked at then.
+    leaving: BTreeMap<(TimeUs, Whose), bool>,
     seen: Seen,
+}
+
+/// A budget and one of its scopes.
+type Whose = (BudgetId, Scope);
+
+/// A threshold that was told.
+struct Crossed {
+    at: TimeUs,
+    /// The start of the window then.
+    of: TimeUs,
+    /// Whether the fill has been below it since.
+    fell: bool,
 }
 
 fn scope_of(budget: &Budget, row: &RestoredRow<'_>) -> Option<Scope> {
@@ -61,41 +91,76 @@ fn amount(row: &RestoredRow<'_>, measure: Measure) -> i128 {
 }
 
 impl<'a> Naive<'a> {
-    pub fn new(set: &'a BudgetSet, from: TimeUs, to: TimeUs, count_refused: bool) -> Self {
+    pub fn new(
+        set: &'a BudgetSet,
+        from: TimeUs,
+        to: TimeUs,
+        count_refused: bool,
+        told: &'a BTreeMap<AlertKey, Named>,
+    ) -> Self {
         Self {
             set,
             from,
             to,
             count_refused,
+            told,
             counted: Vec::new(),
             rows_of: BTreeMap::new(),
             started: false,
             open: BTreeMap::new(),
             raised: BTreeSet::new(),
+            crossed: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             seen: Seen::default(),
         }
     }
 
-    fn count(&mut self, row: RestoredRow<'a>) {
+    /// Counts a row; whose it is.
+    fn count(&mut self, row: RestoredRow<'a>) -> Vec<Whose> {
+        let mut of = Vec::new();
         for budget in self.set.budgets.values() {
             if let Some(scope) = scope_of(budget, &row) {
-                self.rows_of.entry((budget.id.clone(), scope)).or_default().push(self.counted.len());
+                let whose = (budget.id.clone(), scope);
+                self.rows_of.entry(whose.clone()).or_default().push(self.counted.len());
+                for time in moving::leaves(budget.window, row.time) {
+                    self.leaving.entry((time, whose.clone())).or_default();
+                }
+                of.push(whose);
             }
         }
         self.counted.push(row);
+        of
     }
 
-    /// The fills of a scope in a window, in the order of its limits; `None` where it has no row there.
-    fn fills(&self, budget: &Budget, scope: &Scope, window: Window) -> Option<Vec<(Measure, i128, i128)>> {
-        let places = self.rows_of.get(&(budget.id.clone(), scope.clone()))?;
-        let rows: Vec<_> = places.iter().map(|at| &self.counted[*at]).filter(|row| window.contains(row.time)).collect();
-        let limits = budget.limits_of(|dim| scope.get(dim));
+    fn rows(&self, whose: &Whose) -> Vec<&RestoredRow<'a>> {
+        self.rows_of.get(whose).into_iter().flatten().map(|at| &self.counted[*at]).collect()
+    }
+
+    fn fills_of(budget: &Budget, scope: &Scope, rows: &[&RestoredRow<'_>]) -> Vec<Used> {
         let used = |measure| rows.iter().map(|row| amount(row, measure)).sum::<i128>();
-        let fills = limits.iter().map(|limit| (limit.measure, limit.amount.0, used(limit.measure))).collect();
-        (!rows.is_empty()).then_some(fills)
+        let limits = budget.limits_of(|dim| scope.get(dim));
+        let fill =
+            |limit: Limit| (limit.measure, limit.amount.0, used(limit.measure), limit.amount.0 + limit.overage.0);
+        limits.iter().map(fill).collect()
     }
 
-    fn tightest(fills: &[(Measure, i128, i128)]) -> (Measure, i128, i128) {
+    /// The window of a time and the fills of a scope in it, in the order of its limits; `None` where it has no row there. The window of one that
+    /// moves ends where it is reached no more, if it is and nothing comes.
+    fn fills(&self, budget: &Budget, scope: &Scope, now: TimeUs) -> Option<Filled> {
+        let rows = self.rows(&(budget.id.clone(), scope.clone()));
+        let (counting, mut window) = moving::counting(budget.window, &rows, now);
+        let fills = Self::fills_of(budget, scope, &counting);
+        if budget.window.is_moving() && Self::is_reached(&fills) {
+            let is_within = |time: &TimeUs| {
+                let left = moving::counting(budget.window, &rows, *time).0;
+                !Self::is_reached(&Self::fills_of(budget, scope, &left))
+            };
+            window.end = moving::ticks(budget.window, now).find(is_within).unwrap();
+        }
+        (!counting.is_empty()).then_some((window, fills))
+    }
+
+    fn tightest(fills: &[Used]) -> Used {
         let mut best = fills[0];
         for fill in &fills[1..] {
             if fill.2 * best.1 > best.2 * fill.1 {
@@ -105,56 +170,136 @@ impl<'a> Naive<'a> {
         best
     }
 
-    fn is_reached(fills: &[(Measure, i128, i128)]) -> bool {
-        fills.iter().any(|(_, limit, used)| used >= limit)
+    fn is_reached(fills: &[Used]) -> bool {
+        fills.iter().any(|(_, _, used, blocks_at)| used >= blocks_at)
     }
 
-    fn named((measure, limit, used): (Measure, i128, i128)) -> Named {
+    fn named((measure, limit, used, _): Used) -> Named {
         let text = |amount| measure.format(Amount(amount));
         (measure.name().to_owned(), measure.currency(), text(limit), text(used))
     }
 
-    /// Looks at every scope of every budget anew.
-    fn look(&mut self, now: TimeUs) {
-        for budget in self.set.budgets.values() {
-            let window = window_at(budget.window, now);
-            let scopes: Vec<Scope> =
-                self.rows_of.keys().filter(|(id, _)| *id == budget.id).map(|(_, scope)| scope.clone()).collect();
-            for scope in scopes {
-                let Some(fills) = self.fills(budget, &scope, window) else { continue };
-                let key = (budget.id.to_string(), scope.to_string());
-                let tightest = Self::tightest(&fills);
-                for threshold in &budget.alerts.at {
-                    let id = (key.0.clone(), key.1.clone(), window.start, threshold.to_string());
-                    if threshold.reached(Amount(tightest.2), Amount(tightest.1)) && self.raised.insert(id) {
-                        let id = (key.0.clone(), key.1.clone(), now, threshold.to_string());
-                        self.seen.alerts.insert(id, Self::named(tightest));
-                    }
+    /// Looks at scopes anew.
+    fn look(&mut self, scopes: impl IntoIterator<Item = Whose>, now: TimeUs) {
+        for whose in scopes {
+            let budget = &self.set.budgets[&whose.0];
+            let fills = self.fills(budget, &whose.1, now);
+            self.alert(budget, &whose, fills.as_ref(), now, true);
+            self.block(budget, &whose, fills, now);
+            self.look_where_it_rises(budget, &whose, now);
+        }
+    }
+
+    /// Has a window that moves looked at when its fill rises, if nothing more comes, because money that was given back leaves it.
+    fn look_where_it_rises(&mut self, budget: &Budget, whose: &Whose, now: TimeUs) {
+        let rows = self.rows(whose);
+        let level = |time| {
+            let fills = Self::fills_of(budget, &whose.1, &moving::counting(budget.window, &rows, time).0);
+            let (_, limit, used, _) = Self::tightest(&fills);
+            let shares = budget.alerts.at.iter().filter(|at| at.reached(Amount(used), Amount(limit)));
+            (u32::from(Self::is_reached(&fills)), shares.count())
+        };
+        let times: BTreeSet<TimeUs> = rows.iter().flat_map(|row| moving::leaves(budget.window, row.time)).collect();
+        let mut before = level(now);
+        for time in times.into_iter().filter(|time| *time > now) {
+            let then = level(time);
+            if then.0 > before.0 || then.1 > before.1 {
+                self.leaving.insert((time, whose.clone()), true);
+                return;
+            }
+            before = then;
+        }
+    }
+
+    /// Begins or ends a block, where it is time; whether it does.
+    fn block(&mut self, budget: &Budget, whose: &Whose, fills: Option<Filled>, now: TimeUs) -> bool {
+        let (id, scope) = (whose.0.to_string(), whose.1.to_string());
+        let mode = mode_of(budget, &whose.1);
+        let reached = fills.filter(|(_, fills)| mode.decides() && Self::is_reached(fills));
+        match (reached, self.open.get(whose).copied()) {
+            (Some((window, fills)), None) => {
+                self.open.insert(whose.clone(), now);
+                let over: Vec<Used> = fills.into_iter().filter(|fill| Self::is_reached(&[*fill])).collect();
+                let block =
+                    (None, window.end, Self::named(Self::tightest(&over)), Spend::default(), mode == Mode::Hard);
+                self.seen.blocks.insert((id, scope, now), block);
+                true
+            }
+            (Some((window, _)), Some(begin)) => {
+                self.seen.blocks.get_mut(&(id, scope, begin)).unwrap().1 = window.end;
+                false
+            }
+            (None, Some(begin)) => {
+                self.open.remove(whose);
+                self.seen.blocks.get_mut(&(id, scope, begin)).unwrap().0 = Some(now);
+                true
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// Notes which thresholds are reached; with `tell` those are told that are to be.
+    fn alert(&mut self, budget: &Budget, whose: &Whose, fills: Option<&Filled>, now: TimeUs, tell: bool) {
+        for threshold in &budget.alerts.at {
+            let is_above = |fills: &[Used]| {
+                let (_, limit, used, _) = Self::tightest(fills);
+                threshold.reached(Amount(used), Amount(limit))
+            };
+            let above = fills.filter(|(_, fills)| is_above(fills));
+            let is_new = match budget.window.bounds {
+                Bounds::Calendar { .. } => {
+                    above.is_some_and(|(window, _)| self.raised.insert((whose.clone(), window.start, *threshold)))
                 }
-                if budget.mode != Mode::Hard {
-                    continue;
+                Bounds::Rolling(pause) | Bounds::Lifetime { idle: pause, .. } => {
+                    let start = above.map(|(window, _)| window.start);
+                    let id = (whose.0.to_string(), whose.1.to_string(), now, threshold.to_string());
+                    let tell = tell || self.told.contains_key(&id);
+                    self.crosses((whose.clone(), *threshold), start, pause.us(), now, tell)
                 }
-                match (Self::is_reached(&fills), self.open.get(&key).copied()) {
-                    (true, None) => {
-                        self.open.insert(key.clone(), now);
-                        let block = (None, window.end, Self::named(tightest), Spend::default());
-                        self.seen.blocks.insert((key.0, key.1, now), block);
-                    }
-                    (false, Some(begin)) => {
-                        self.open.remove(&key);
-                        self.seen.blocks.get_mut(&(key.0, key.1, begin)).unwrap().0 = Some(now);
-                    }
-                    _ => {}
-                }
+            };
+            if let Some((_, fills)) = above.filter(|_| is_new) {
+                let id = (whose.0.to_string(), whose.1.to_string(), now, threshold.to_string());
+                self.seen.alerts.insert(id, Self::named(Self::tightest(fills)));
             }
         }
     }
 
-    /// Ends the blocks whose window has ended by then.
+    /// Whether a threshold of a window that moves is to be told; `above`: the window's start, where it is reached.
+    fn crosses(&mut self, key: (Whose, Ppm), above: Option<TimeUs>, pause_us: i64, now: TimeUs, tell: bool) -> bool {
+        if let Some(told) = self.crossed.get_mut(&key) {
+            told.fell |= above.is_none();
+        }
+        let Some(of) = above.filter(|_| tell) else { return false };
+        let may = |told: &Crossed| told.fell && now.0 - told.at.0 >= pause_us && told.of != of;
+        let is_new = self.crossed.get(&key).is_none_or(may);
+        if is_new {
+            self.crossed.insert(key, Crossed { at: now, of, fell: false });
+        }
+        is_new
+    }
+
+    /// Has all happen that happens by itself until then: windows end, and rows leave those that move.
     fn turn(&mut self, now: TimeUs) {
+        while let Some(entry) = self.leaving.first_entry().filter(|entry| entry.key().0 <= now) {
+            let ((time, whose), tell) = entry.remove_entry();
+            if time <= self.from {
+                continue;
+            }
+            let budget = &self.set.budgets[&whose.0];
+            let fills = self.fills(budget, &whose.1, time);
+            self.alert(budget, &whose, fills.as_ref(), time, tell);
+            if self.block(budget, &whose, fills, time) || tell {
+                self.look_where_it_rises(budget, &whose, time);
+            }
+        }
+        self.end(now);
+    }
+
+    /// Ends the blocks whose window has ended by then.
+    fn end(&mut self, now: TimeUs) {
         let blocks = &mut self.seen.blocks;
         self.open.retain(|(budget, scope), begin| {
-            let block = blocks.get_mut(&(budget.clone(), scope.clone(), *begin)).unwrap();
+            let block = blocks.get_mut(&(budget.to_string(), scope.to_string(), *begin)).unwrap();
             let is_over = block.1 <= now;
             if is_over {
                 block.0 = Some(block.1);
@@ -165,7 +310,7 @@ impl<'a> Naive<'a> {
 
     fn start(&mut self) {
         if !std::mem::replace(&mut self.started, true) {
-            self.look(self.from);
+            self.look(self.rows_of.keys().cloned().collect::<Vec<_>>(), self.from);
         }
     }
 
@@ -174,37 +319,42 @@ impl<'a> Naive<'a> {
             return;
         }
         if row.time < self.from {
-            return self.count(row);
+            self.count(row);
+            return;
         }
         self.start();
         self.turn(row.time);
         self.seen.spend.add(&row);
-        let mut longest: Option<(TimeUs, (String, String, TimeUs))> = None;
+        // Of those that refuse, and of those that would.
+        let mut longest: [Option<(TimeUs, BlockKey)>; 2] = [None, None];
         for budget in self.set.budgets.values().filter(|_| !row.reversal) {
             let Some(scope) = scope_of(budget, &row) else { continue };
-            let key = (budget.id.to_string(), scope.to_string());
-            let Some(begin) = self.open.get(&key) else { continue };
-            let window = window_at(budget.window, row.time);
-            let fills = self.fills(budget, &scope, window);
-            assert!(fills.is_some_and(|fills| Self::is_reached(&fills)), "{key:?} is open and not reached");
+            let Some(begin) = self.open.get(&(budget.id.clone(), scope.clone())) else { continue };
+            let (window, fills) = self.fills(budget, &scope, row.time).unwrap();
+            assert!(Self::is_reached(&fills), "{} {scope} is open and not reached", budget.id);
+            let longest = &mut longest[usize::from(mode_of(budget, &scope) != Mode::Hard)];
             if longest.as_ref().is_none_or(|(end, _)| window.end > *end) {
-                longest = Some((window.end, (key.0, key.1, *begin)));
+                *longest = Some((window.end, (budget.id.to_string(), scope.to_string(), *begin)));
             }
         }
-        if let Some((_, key)) = &longest {
-            self.seen.refused.add(&row);
-            self.seen.blocks.get_mut(key).unwrap().3.add(&row);
+        let [refused_by, would_refuse] = longest;
+        let is_refused = refused_by.is_some();
+        if let Some((_, key)) = refused_by.or(would_refuse) {
+            let sum = if is_refused { &mut self.seen.refused } else { &mut self.seen.would_refuse };
+            sum.add(&row);
+            self.seen.blocks.get_mut(&key).unwrap().3.add(&row);
         }
-        if longest.is_none() || self.count_refused {
+        if !is_refused || self.count_refused {
             let time = row.time;
-            self.count(row);
-            self.look(time);
+            let of = self.count(row);
+            self.look(of, time);
         }
     }
 
     pub fn finish(mut self) -> Seen {
         self.start();
-        self.turn(self.to);
+        self.turn(self.to.plus_us(-1));
+        self.end(self.to);
         self.seen
     }
 }

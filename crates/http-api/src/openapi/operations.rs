@@ -9,7 +9,8 @@ use crate::routes::balances::TRUNCATED;
 use crate::routes::check::{CheckBody, REFUSE_WITH, ReservationBody, TTL_DEFAULT_S, TTL_MAX_S, estimate};
 use crate::routes::events::EventsAnswer;
 use crate::routes::query::SqlBody;
-use crate::{BalanceRow, Method, OutputFormat, ReportInfo, StatusView, page, schema};
+use crate::routes::simulations::SimulationBody;
+use crate::{BalanceRow, Method, OutputFormat, ReportInfo, SimulationView, StandingView, StatusView, page, schema};
 
 /// One operation, before what all have in common is added.
 pub(super) struct Operation {
@@ -44,6 +45,8 @@ pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<Operation> {
         post("/v1/sql", sql(generator)),
         get("/v1/reports", simple("reports", "Which reports there are", &json_answer::<Vec<ReportInfo>>(generator))),
         get("/v1/reports/{name}", report()),
+        post("/v1/simulations", simulate(generator)),
+        get("/v1/standing", standing(generator)),
         get("/v1/status", simple("status", "Everything that the page shows", &json_answer::<StatusView>(generator))),
         get("/v1/mails/{id}", mail()),
         get("/healthz", simple("healthz", "Whether the process answers", &object_answer())),
@@ -402,6 +405,43 @@ fn sql(generator: &mut SchemaGenerator) -> Value {
         "summary": "Ask in SQL",
         "requestBody": { "required": true, "content": { "application/json": { "schema": body } } },
         "responses": { "200": answer },
+    })
+}
+
+fn simulate(generator: &mut SchemaGenerator) -> Value {
+    let body = generator.subschema_for::<SimulationBody>();
+    json!({
+        "operationId": "simulate",
+        "summary": "What would these budgets have done?",
+        "description": "Runs them over the history in the lake, beside the budgets in force. One at a time; 503 says in Retry-After when to \
+                        ask again.",
+        "requestBody": { "required": true, "content": { "application/json": { "schema": body } } },
+        "responses": { "200": json_answer::<SimulationView>(generator) },
+    })
+}
+
+fn standing(generator: &mut SchemaGenerator) -> Value {
+    let mut budget = text_parameter("budget", "query", "The id of a budget in force.");
+    budget["required"] = true.into();
+    let mut parameters = vec![
+        budget,
+        text_parameter(
+            "period",
+            "query",
+            "`YYYY`, `YYYY-MM` or `YYYY-MM-DD` in the budget's time zone: all its windows that begin in it, from the lake. Else the window of now.",
+        ),
+    ];
+    let of = |dimension: Dimension| {
+        text_parameter(dimension.name(), "query", "Only scopes with this value of the dimension.")
+    };
+    parameters.extend(Dimension::ALL.map(of));
+    json!({
+        "operationId": "standing",
+        "summary": "How full a budget is",
+        "description": "A row for each limit of each balance that matches. Where all dimensions of the budget are named, there is a row also \
+                        where nothing was used.",
+        "parameters": parameters,
+        "responses": { "200": json_answer::<StandingView>(generator) },
     })
 }
 

@@ -9,6 +9,8 @@ pub(crate) mod format;
 pub(crate) mod health;
 pub(crate) mod increases;
 pub(crate) mod query;
+pub(crate) mod simulations;
+pub(crate) mod standing;
 pub(crate) mod status;
 
 use std::collections::BTreeMap;

@@ -13,8 +13,10 @@ use http_api::{
     CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, Granted, HealthRow, IncreaseAnswer, IncreaseFilter,
     IncreaseRequest, IncreaseState, IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState,
     OutputFormat, PlannedChange, PlannedEffect, PlannedScope, PresentLimit, PublishError, QueryBody, QueryOutput,
-    RejectionRow, ReportInfo, ReportParameter, Reservation, ShadowFinding, SqlRequest, Stated, StatusView, Tagged,
-    Totals, UnpricedRow,
+    RejectionRow, ReportInfo, ReportParameter, Reservation, ShadowFinding, SimulatedAlert, SimulatedBlock,
+    SimulatedBudget, SimulatedBudgets, SimulatedRollback, SimulatedScope, SimulatedShadow, SimulatedSpend,
+    SimulationRequest, SimulationView, SqlRequest, StandingQuery, StandingView, Stated, StatusView, Tagged, Totals,
+    UnpricedRow,
 };
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
@@ -341,6 +343,88 @@ impl Engine for FakeEngine {
                 })
             }
         }
+    }
+
+    async fn simulate(&self, request: SimulationRequest) -> Result<SimulationView, ApiProblem> {
+        if request.budgets.budgets.contains_key("busy") {
+            return Err(ApiProblem::unavailable("simulation_busy", "another simulation runs", 5));
+        }
+        let spend = SimulatedSpend {
+            events: 3,
+            requests: "3".into(),
+            tokens: "9007199254740993".into(),
+            costs: [("USD".to_owned(), "0.1".to_owned())].into(),
+            ..SimulatedSpend::default()
+        };
+        let window = Window { start: request.from, end: request.to, zone: chrono_tz::UTC };
+        let scope = Scope::new([(Dimension::Namespace, "support")]);
+        let block = SimulatedBlock {
+            begin: request.from,
+            end: Some(request.to),
+            window,
+            measure: "cost".into(),
+            currency: Some(usage_types::Currency::USD),
+            limit: "1".into(),
+            used: "1.5".into(),
+            refused: spend.clone(),
+        };
+        let alert = SimulatedAlert {
+            at: request.from,
+            threshold: "0.8".into(),
+            measure: "cost".into(),
+            currency: Some(usage_types::Currency::USD),
+            limit: "1".into(),
+            used: "0.8".into(),
+        };
+        let shadow = SimulatedShadow { scopes: 1, blocks: 1, blocked_seconds: 60, refused: spend.clone() };
+        let scopes = request.budgets.budgets.keys().map(|id| SimulatedScope {
+            budget: id.to_string(),
+            scope: scope.clone(),
+            blocks: 1,
+            blocked_seconds: 60,
+            alerts: 1,
+            refused: spend.clone(),
+            blocked: vec![block.clone()],
+            would_block: Some(shadow.clone()),
+            would_be_blocked: vec![block.clone()],
+            alerted: vec![alert.clone()],
+        });
+        let budgets = request.budgets.budgets.keys().map(|id| SimulatedBudget {
+            budget: id.to_string(),
+            mode: "hard".into(),
+            scopes_blocked: 1,
+            blocks: 1,
+            blocked_seconds: 60,
+            alerts: 1,
+            refused: spend.clone(),
+            would_block: Some(shadow.clone()),
+            rolled_back: Some(SimulatedRollback { at: request.from, blocked: 3, scopes: 12 }),
+        });
+        let new = SimulatedBudgets {
+            refused: spend.clone(),
+            would_refuse: Some(spend.clone()),
+            budgets: budgets.collect(),
+            scopes: scopes.collect(),
+            omitted: 0,
+        };
+        Ok(SimulationView {
+            from: request.from,
+            to: request.to,
+            count_refused: request.count_refused,
+            lake_version: 7,
+            spend,
+            present: Some(new.clone()),
+            new,
+        })
+    }
+
+    async fn standing(&self, query: StandingQuery) -> Result<StandingView, ApiProblem> {
+        if query.budget == "none" {
+            return Err(ApiProblem::not_found("there is no budget `none` in force"));
+        }
+        let asked = BalanceQuery { scope: query.scope, every: None, budget: None, measure: None, limit: 1 };
+        let rows = self.balances(&asked);
+        Ok(StandingView { budget: query.budget, mode: query.period.unwrap_or_default(), rows, omitted: 0 })
     }
 
     async fn report(

@@ -16,3 +16,5 @@ mod openapi;
 mod page;
 mod queries;
 mod reservations;
+mod simulations;
+mod standing;

@@ -94,6 +94,13 @@ async fn what_is_answered_has_the_shape_that_the_document_promises() {
         ("POST", "/v1/increase-requests", "/v1/increase-requests", ASK),
         ("POST", "/v1/increase-requests/r-1/approve", "/v1/increase-requests/{id}/approve", ""),
         ("POST", "/v1/increase-requests/r-2/withdraw", "/v1/increase-requests/{id}/withdraw", ""),
+        (
+            "POST",
+            "/v1/simulations",
+            "/v1/simulations",
+            r#"{"budgets":{"budgets":[{"id":"a","window":{"every":"day"},"limit":{"requests":1}}]},"from":"2026-11-01T00:00:00Z","to":"2026-11-02T00:00:00Z"}"#,
+        ),
+        ("GET", "/v1/standing?budget=a&namespace=support", "/v1/standing", ""),
         ("GET", "/v1/nothing", "/v1/status", ""),
     ] {
         let answer = ask(server.addr, method, path, &[], body).await;

@@ -13,17 +13,21 @@ use http_api::{
     Ack, ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, Changed, CheckAnswer, CheckQuestion,
     Enforcement, Engine, HealthRow, IncreaseAnswer, IncreaseFilter, IncreaseRequest, IntakeRecord, LagView, LakeView,
     LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo,
-    Reservation, SqlRequest, Stated, StatusView, Tagged, Totals, UnpricedRow,
+    Reservation, SimulationRequest, SimulationView, SqlRequest, StandingQuery, StandingView, Stated, StatusView,
+    Tagged, Totals, UnpricedRow,
 };
 use otlp_server::Entrance;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use usage_lake::{LakeError, QueryInput, QueryPool, Report};
 use usage_types::{Decision, DecisionState, Fill, IncreaseAsk, Measure, Mode, TimeUs, TokenClass};
 
+use super::counted::Snapshot;
 use super::shared::Shared;
+use super::standing;
 use super::views::query_input;
 use super::{checks, focus, increases, manage, reports};
 use crate::options::LogChoice;
+use crate::simulation;
 
 /// How many balances of budgets the page shows.
 const STATUS_BALANCES: usize = 200;
@@ -36,12 +40,23 @@ const STATUS_ALERTS: usize = 100;
 /// How many mails the page shows.
 const STATUS_MAILS: usize = 50;
 
+/// How long a simulation may take: less than an answer may take to begin.
+pub(super) const SIMULATION_DEADLINE: Duration = Duration::from_secs(100);
+/// When to ask again while another one runs.
+const SIMULATION_RETRY_S: u64 = 5;
+/// Blocks and alerts, and scopes, that an answer lists.
+const SIMULATION_DETAILS: usize = 10_000;
+/// Memory for the balances of a simulation, and as much again for rows that are put in order.
+pub(super) const SIMULATION_MEMORY_MIB: usize = 512;
+
 /// The engine behind the HTTP surface.
 pub struct Outlay {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     publisher: Publisher,
     queries: QueryPool,
     log_address: String,
+    /// One at a time: each takes two processors for a while.
+    simulations: Semaphore,
     otlp: OnceLock<Weak<Entrance>>,
 }
 
@@ -49,7 +64,8 @@ impl Outlay {
     /// With a publisher of its own for events that come over HTTP.
     pub fn new(shared: Arc<Shared>, queries: QueryPool, log_address: String) -> Result<Self, LogError> {
         let publisher = Publisher::open(&shared.log_config)?;
-        Ok(Self { shared, publisher, queries, log_address, otlp: OnceLock::new() })
+        let simulations = Semaphore::new(1);
+        Ok(Self { shared, publisher, queries, log_address, simulations, otlp: OnceLock::new() })
     }
 
     /// Shows the counters of this entrance among its own.
@@ -95,7 +111,21 @@ impl Outlay {
         Ok(answer(format, written.bytes, warning))
     }
 
-    fn balance_pages(&self, filter: &BalanceFilter, rows_max: usize) -> Vec<BalanceView> {
+    /// The turn of whoever reads the history of the lake in this process.
+    pub(super) fn turn(&self) -> Result<SemaphorePermit<'_>, ApiProblem> {
+        let detail = "another simulation runs; ask again when it is over";
+        let busy = |_| ApiProblem::unavailable("simulation_busy", detail, SIMULATION_RETRY_S);
+        self.simulations.try_acquire().map_err(busy)
+    }
+
+    /// The lake and its tail as they are now. Copying the end of the tail takes a millisecond.
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, ApiProblem> {
+        let shared = Arc::clone(&self.shared);
+        let snapshot = tokio::task::spawn_blocking(move || shared.counted.lock().tail.snapshot()).await;
+        snapshot.map_err(LakeError::from).flatten().map_err(problem)
+    }
+
+    pub(super) fn balance_pages(&self, filter: &BalanceFilter, rows_max: usize) -> Vec<BalanceView> {
         let (mut rows, mut after) = (Vec::new(), None);
         loop {
             let page = self.shared.counted.lock().core.balances(filter, after, PAGE_ROWS.min(rows_max - rows.len()));
@@ -138,7 +168,7 @@ async fn to_its_end<T: Send + 'static>(
 }
 
 /// A query's error as the caller is told.
-fn problem(error: LakeError) -> ApiProblem {
+pub(super) fn problem(error: LakeError) -> ApiProblem {
     let (status, code) = match &error {
         LakeError::Sql(_) | LakeError::QueryDepth => (400, "sql_error"),
         LakeError::QueryMemory { .. } => (422, "query_memory_exceeded"),
@@ -277,6 +307,29 @@ impl Engine for Outlay {
         self.query(report.render(&request).map_err(problem)?, format).await
     }
 
+    async fn simulate(&self, request: SimulationRequest) -> Result<SimulationView, ApiProblem> {
+        let _turn = self.turn()?;
+        let snapshot = self.snapshot().await?;
+        let SimulationRequest { budgets, from, to, count_refused } = request;
+        let task = simulation::Task {
+            files: snapshot.files,
+            tail: snapshot.rows,
+            new: budgets,
+            present: Some(self.shared.budgets.load_full()),
+            settings: budget_simulator::Settings { from, to, count_refused, details_max: SIMULATION_DETAILS },
+            memory_mib: SIMULATION_MEMORY_MIB,
+        };
+        match tokio::time::timeout(SIMULATION_DEADLINE, task.run(|_| ())).await {
+            Ok(Ok(view)) => Ok(view),
+            Ok(Err(error)) => Err(standing::failed(error)),
+            Err(_) => Err(standing::too_long()),
+        }
+    }
+
+    async fn standing(&self, query: StandingQuery) -> Result<StandingView, ApiProblem> {
+        self.stand(query).await
+    }
+
     fn report_list(&self) -> Vec<ReportInfo> {
         reports::list()
     }
@@ -403,7 +456,7 @@ fn fullest(rows: impl Iterator<Item = BalanceRow>, limit: usize) -> Vec<BalanceR
 }
 
 /// A budget's balance has a row for each of its limits; a tracked one has a row for each measure that was used.
-fn balance_rows(view: &BalanceView) -> Vec<BalanceRow> {
+pub fn balance_rows(view: &BalanceView) -> Vec<BalanceRow> {
     let row = |measure: Measure, used: String| BalanceRow {
         budget: None,
         scope: view.scope.clone(),

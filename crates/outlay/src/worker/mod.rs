@@ -27,7 +27,10 @@ mod restate;
 mod schemas;
 mod server;
 mod shared;
+mod standing;
 mod views;
 
+pub use engine::balance_rows;
+pub use recover::restored;
 pub use server::{ADDRESSES_FILE, Addresses, Running, read_intake, start};
 pub use shared::Shared;

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use event_log::{EventReader, LogConfig, Position, Publisher, topics};
-use indicatif::{ProgressBar, ProgressStyle};
 use price_book::{PriceBook, Pricer};
 use usage_intake::encode;
 use usage_lake::{Lake, LakeFiles};
 use usage_types::{Pico, TimeUs, canonical_key};
 
 use super::prices::{BookOptions, time};
+use super::progress::RowsDone;
 use super::publishing::{KafkaOptions, publish};
 use super::serve::runtime;
 use super::text_table::{Align, text_table};
@@ -178,7 +178,7 @@ fn uncommitted(config: &LogConfig, lake: &Lake, deadline: Instant) -> Result<usi
 async fn totals(window: &Window, files: &LakeFiles, book: &std::sync::Arc<PriceBook>) -> Result<Totals> {
     let (mut totals, mut pricer) = (Totals::default(), Pricer::new(book.clone()));
     let dates = files.dates(window.from, window.to);
-    let progress = progress("looking", dates.values().sum());
+    let mut progress = RowsDone::new("looking", dates.values().sum());
     for (date, rows) in &dates {
         let day = window.day(files, date, &mut pricer, &mut totals).await?;
         day.total(&mut totals);
@@ -186,7 +186,7 @@ async fn totals(window: &Window, files: &LakeFiles, book: &std::sync::Arc<PriceB
     }
     totals.lost.retain(|_, (rows, _)| *rows != 0);
     totals.unpriced.retain(|_, rows| *rows != 0);
-    progress.finish_and_clear();
+    progress.finish();
     Ok(totals)
 }
 
@@ -199,7 +199,7 @@ async fn adjust(
 ) -> Result<u64> {
     let (mut totals, mut pricer, mut published) = (Totals::default(), Pricer::new(book.clone()), 0);
     let dates = files.dates(window.from, window.to);
-    let progress = progress("publishing", dates.values().sum());
+    let mut progress = RowsDone::new("publishing", dates.values().sum());
     for (date, rows) in &dates {
         let day = window.day(files, date, &mut pricer, &mut totals).await?;
         for event in day.adjustments(&window.run) {
@@ -208,14 +208,8 @@ async fn adjust(
         }
         progress.inc(*rows);
     }
-    progress.finish_and_clear();
+    progress.finish();
     Ok(published)
-}
-
-fn progress(what: &'static str, rows: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}, {elapsed} (left: {eta})");
-    let bar = ProgressBar::new(rows).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.with_message(what)
 }
 
 /// The totals for people.
