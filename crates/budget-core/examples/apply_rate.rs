@@ -92,7 +92,7 @@ fn run(name: &str, events: usize, users: u64, mut user: impl FnMut(&mut Random) 
         budget("user-hour", &[Dimension::User], Every::Hour, chrono_tz::UTC),
         budget("team-month", &[Dimension::Namespace, Dimension::Team], Every::Month, chrono_tz::UTC),
     ];
-    for request in core.set_budgets(Arc::new(BudgetSet { budgets: budgets.into() }), START) {
+    for request in core.set_budgets(Arc::new(BudgetSet { budgets: budgets.into(), ..BudgetSet::default() }), START) {
         core.finish_history(&request);
     }
     let cost = Some(Cost { amount: Pico(12_500), currency: Currency::USD, origin: CostOrigin::PriceBook });

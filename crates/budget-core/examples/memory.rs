@@ -95,7 +95,8 @@ fn worst(balances: usize) {
     };
     let before = resident_bytes();
     let mut core = Core::new(CoreConfig { tracked: Vec::new(), ..CoreConfig::default() });
-    let set = BudgetSet { budgets: [(Arc::clone(&budget.id), Arc::new(budget))].into() };
+    let budgets = [(Arc::clone(&budget.id), Arc::new(budget))].into();
+    let set = BudgetSet { budgets, ..BudgetSet::default() };
     for request in core.set_budgets(Arc::new(set), TimeUs(1_795_255_200_000_000)) {
         core.finish_history(&request);
     }

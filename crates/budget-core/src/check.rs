@@ -7,6 +7,7 @@ use usage_types::{
     Amount, Budget, Decision, Dimensions, Estimate, Fill, Limits, Measure, Mode, ReasonCode, Scope, TimeUs, Window,
 };
 
+use crate::breaker::OpenCircuit;
 use crate::budgets::{BudgetState, Budgets};
 use crate::decide::Decisions;
 use crate::holds::{Counted, Holds, Sums};
@@ -64,10 +65,10 @@ pub struct ScopeUsage {
 pub enum Check {
     /// It may. The effective budget of which the largest share is used, if there is one.
     Allowed(Option<Standing>),
-    /// It may, and would not where budgets in shadow were hard.
+    /// It may, and would not where budgets or breakers in shadow were hard.
     WouldBlock {
-        /// Among those budgets, the one that would block it for longest.
-        by: Standing,
+        /// Among those, the one that would block it for longest.
+        by: Restraint,
         /// As in [`Check::Allowed`].
         tightest: Option<Standing>,
     },
@@ -75,6 +76,8 @@ pub enum Check {
     Reserved(Standing),
     /// It may not: its estimate is more than what is left.
     Exceeds(Standing),
+    /// It may not: its circuit is open, and no budget blocks it. Of several the one that is open for longest.
+    CircuitOpen(OpenCircuit),
     /// It may not. Among the budgets that block it, the one that does so for longest: answer with its `http_status`.
     Blocked(Standing),
 }
@@ -84,6 +87,44 @@ impl Check {
     #[must_use]
     pub const fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed(_) | Self::WouldBlock { .. })
+    }
+
+    /// With the circuits that are open besides what budgets say.
+    pub(crate) fn beside(self, circuits: impl Iterator<Item = OpenCircuit>) -> Self {
+        // The id settles a tie.
+        let longest = |a: OpenCircuit, b: OpenCircuit| if b.order() > a.order() { b } else { a };
+        let (shadow, hard): (Vec<_>, Vec<_>) = circuits.partition(|circuit| circuit.breaker.mode == Mode::Shadow);
+        if let (false, Some(open)) = (matches!(self, Self::Blocked(_)), hard.into_iter().reduce(longest)) {
+            return Self::CircuitOpen(open);
+        }
+        let Some(open) = shadow.into_iter().reduce(longest) else { return self };
+        match self {
+            Self::Allowed(tightest) => Self::WouldBlock { by: Restraint::Circuit(open), tightest },
+            Self::WouldBlock { by, tightest } if by.window().end < open.window.end => {
+                Self::WouldBlock { by: Restraint::Circuit(open), tightest }
+            }
+            other => other,
+        }
+    }
+}
+
+/// What holds a request back, or would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restraint {
+    /// A budget that is reached.
+    Budget(Standing),
+    /// A circuit that is open.
+    Circuit(OpenCircuit),
+}
+
+impl Restraint {
+    /// Until when: of a circuit, until it is half open.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        match self {
+            Self::Budget(standing) => standing.window,
+            Self::Circuit(circuit) => circuit.window,
+        }
     }
 }
 
@@ -124,7 +165,7 @@ impl State<'_> {
             None | Some((Word::Allowed, _)) => {
                 let tightest = best.map(|(_, standing)| standing);
                 match would_block {
-                    Some(by) => Check::WouldBlock { by, tightest },
+                    Some(by) => Check::WouldBlock { by: Restraint::Budget(by), tightest },
                     None => Check::Allowed(tightest),
                 }
             }

@@ -4,10 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use usage_types::{Alert, BudgetId, BudgetSet, Decision, Dimension, Dimensions, Role, Scope, TimeUs, UsageEvent};
+use usage_types::{
+    Alert, BudgetId, BudgetSet, Decision, Dimension, Dimensions, Role, Scope, TimeUs, UsageEvent, decision_key,
+};
 
 use crate::alert::Alerts;
 use crate::balance::Flags;
+use crate::breaker::Breakers;
 use crate::budgets::{Budgets, HistoryRequest, Since};
 use crate::check::{Check, Question, ScopeUsage, State};
 use crate::config::CoreConfig;
@@ -41,6 +44,7 @@ pub struct Core {
     alerts: Alerts,
     holds: Holds,
     rollbacks: Rollbacks,
+    breakers: Breakers,
     /// The newest append time that was seen, and of that the newest before the first batch.
     newest: Option<TimeUs>,
     restored_until: Option<TimeUs>,
@@ -71,6 +75,7 @@ impl Core {
             alerts: Alerts::default(),
             holds: Holds::default(),
             rollbacks: Rollbacks::default(),
+            breakers: Breakers::default(),
             newest: None,
             restored_until: None,
             applied: false,
@@ -94,6 +99,7 @@ impl Core {
                 let disposition = self.dispose(input, *fingerprint);
                 self.settle(input.event, disposition);
                 if let Disposition::Accepted { time, .. } = disposition {
+                    self.breakers.note(input.event, input.cost, input.position.append_time);
                     match &input.event.role {
                         Role::Usage | Role::Backfill | Role::Adjusts(_) => folds.push(fold(input, time)),
                         role @ (Role::Amends(_) | Role::Voids(_)) => {
@@ -226,7 +232,7 @@ impl Core {
         };
         let oldest = self.oldest(now);
         let changes = self.budgets.set(&set, &mut self.ledger, oldest, since);
-        for id in &changes.recheck {
+        for id in self.breakers.set(&set.breakers).iter().chain(&changes.recheck) {
             self.decisions.recheck_budget(id);
             self.rollbacks.forget(id);
         }
@@ -261,6 +267,7 @@ impl Core {
     pub fn load_decisions(&mut self, decisions: impl IntoIterator<Item = Decision>) {
         for decision in decisions {
             self.budgets.load(&decision);
+            self.breakers.load(&decision);
             self.decisions.load(decision);
         }
     }
@@ -325,7 +332,10 @@ impl Core {
             self.decisions.roll_back(&id, &self.budgets, &mut keys);
             self.budgets.roll_back(&id, rolled_back);
         }
-        let decisions = self.decisions.decide(&mut self.ledger, &self.budgets, now, keys);
+        for (id, scope) in self.breakers.take_opened() {
+            keys.insert(decision_key(id, &scope), (id.to_string(), scope));
+        }
+        let decisions = self.decisions.decide(&mut self.ledger, (&self.budgets, &self.breakers), now, keys);
         let tombstones = self.decisions.forget(now);
         Effects { decisions, tombstones, alerts: alerts.into_values().collect() }
     }
@@ -343,7 +353,7 @@ impl Core {
         self.decisions.next_after(self.clock)
     }
 
-    /// Whether a scope may spend, by all hard budgets that count it, in the windows that contain `now`. Budgets that wait for
+    /// Whether a scope may spend, by all hard budgets that count it, in the windows that contain `now`, and by its circuits. Budgets that wait for
     /// their history have no say.
     #[must_use]
     pub fn check(&self, dimensions: &Dimensions<'_>, now: TimeUs) -> Check {
@@ -354,8 +364,8 @@ impl Core {
     /// until [`Core::expire_holds`].
     #[must_use]
     pub fn ask(&self, question: &Question<'_>, now: TimeUs) -> Check {
-        let Self { ledger, budgets, holds, decisions, .. } = self;
-        State { ledger, budgets, holds, decisions }.ask(question, now)
+        let Self { ledger, budgets, holds, decisions, breakers, .. } = self;
+        State { ledger, budgets, holds, decisions }.ask(question, now).beside(breakers.check(question.dimensions, now))
     }
 
     /// What a scope of a budget has used. `None` where there is no such budget, or the scope is none of its.
@@ -433,6 +443,7 @@ impl Core {
             self.dedup.forget_before(seconds(floor));
             if before.0.div_euclid(TimeUs::MINUTE) != floor.0.div_euclid(TimeUs::MINUTE) {
                 self.alerts.forget_ended(floor);
+                self.breakers.forget_idle(append_time);
             }
         }
         let more_ids = self.dedup.sweep(SWEPT_SHARDS_MAX);
@@ -454,6 +465,7 @@ impl Core {
             blocked: self.decisions.blocked(),
             would_block: self.decisions.would_block(),
             rolled_back: self.rolled_back().count(),
+            circuits: self.breakers.len(),
             alerts: self.alerts.len(),
             saturated: self.ledger.saturated,
             outside: self.ledger.outside,

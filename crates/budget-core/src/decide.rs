@@ -14,6 +14,7 @@ use usage_types::{
 };
 
 use crate::balance::Flags;
+use crate::breaker::{Breakers, OpenCircuit};
 use crate::budgets::{BudgetState, Budgets};
 use crate::ledger::Ledger;
 use crate::moving::Used;
@@ -51,6 +52,8 @@ enum Verdict {
     Allowed(Window, Fill),
     /// The budget as a whole has rolled back.
     RolledBack(RolledBack),
+    /// It is a circuit, which is open or not.
+    Circuit(Option<OpenCircuit>),
     /// The budget is gone or does not block, or the scope is not one of its.
     Removed,
     /// Not to be decided yet.
@@ -180,7 +183,7 @@ impl Decisions {
     pub(crate) fn decide(
         &mut self,
         ledger: &mut Ledger,
-        budgets: &Budgets,
+        (budgets, breakers): (&Budgets, &Breakers),
         now: TimeUs,
         mut keys: Keys,
     ) -> Vec<Decision> {
@@ -194,7 +197,10 @@ impl Decisions {
         for (key, (budget_id, scope)) in keys {
             let state = budgets.by_id(&budget_id);
             let last = self.published.get(&key);
-            let (verdict, balance, look) = verdict(ledger, state, &scope, last, now);
+            let (verdict, balance, look) = match breakers.has(&budget_id) {
+                true => (Verdict::Circuit(breakers.open(&budget_id, &scope, now)), None, None),
+                false => verdict(ledger, state, &scope, last, now),
+            };
             if matches!(verdict, Verdict::Warming) {
                 self.recheck.insert(key);
                 continue;
@@ -293,8 +299,13 @@ fn decision(
         (Verdict::Reached(mode, window, fill, _), Some(budget)) => {
             let made = from_budget(budget, scope, window, fill, seq, now);
             let made = if mode == Mode::Shadow { made.shadowed() } else { made };
-            return (forced || !last.is_some_and(|last| same(last, &made, budget))).then_some(made);
+            return (forced || !last.is_some_and(|last| same(last, &made, budget.window.is_moving()))).then_some(made);
         }
+        (Verdict::Circuit(Some(open)), _) => {
+            let made = open.decision(seq, now);
+            return (forced || !last.is_some_and(|last| same(last, &made, false))).then_some(made);
+        }
+        (Verdict::Circuit(None), _) => Decision { reason_code: ReasonCode::WithinQuota, ..allowed(last?, seq, now) },
         (Verdict::RolledBack(rolled_back), Some(budget)) => {
             let is_said = last.is_some_and(|last| last.rolled_back.as_ref() == Some(&rolled_back));
             return (forced || !is_said).then(|| rollback::decision(budget, rolled_back, seq, now));
@@ -306,24 +317,25 @@ fn decision(
             ..from_budget(budget, scope, window, fill, seq, now)
         },
         // The last decision says what the block was about; there is none only where nothing has to be said.
-        _ => {
-            let last = last?.clone();
-            // That a budget has rolled back has no end of its own: it is over when it is taken back.
-            let expires_at = if last.rolled_back.is_some() { now } else { last.expires_at };
-            Decision {
-                state: DecisionState::Allowed,
-                reason_code: ReasonCode::BudgetRemoved,
-                http_status: 200,
-                seq,
-                decided_at: now,
-                expires_at,
-                would_block: None,
-                rolled_back: None,
-                ..last
-            }
-        }
+        _ => allowed(last?, seq, now),
     };
     (was_reached || forced).then_some(made)
+}
+
+/// What a decision was about is over.
+fn allowed(last: &Decision, seq: u64, now: TimeUs) -> Decision {
+    Decision {
+        state: DecisionState::Allowed,
+        reason_code: ReasonCode::BudgetRemoved,
+        http_status: 200,
+        seq,
+        decided_at: now,
+        // That a budget has rolled back has no end of its own: it is over when it is taken back.
+        expires_at: if last.rolled_back.is_some() { now } else { last.expires_at },
+        would_block: None,
+        rolled_back: None,
+        ..last.clone()
+    }
 }
 
 fn from_budget(budget: &Budget, scope: Scope, window: Window, fill: Fill, seq: u64, now: TimeUs) -> Decision {
@@ -349,8 +361,8 @@ fn from_budget(budget: &Budget, scope: Scope, window: Window, fill: Fill, seq: u
 }
 
 /// Whether two decisions say the same; what was used by then may differ, and since when it counts in a window that moves.
-fn same(a: &Decision, b: &Decision, budget: &Budget) -> bool {
-    let start = |d: &Decision| (!budget.window.is_moving()).then_some(d.window.start);
+fn same(a: &Decision, b: &Decision, moves: bool) -> bool {
+    let start = |d: &Decision| (!moves).then_some(d.window.start);
     let answer = |d: &Decision| (d.state, d.reason_code, d.http_status, d.would_block);
     let limit = |d: &Decision| (d.measure.clone(), d.currency, d.limit.clone(), d.overage.clone());
     let window = |d: &Decision| (d.window.zone, start(d), d.expires_at);

@@ -10,12 +10,13 @@
 //!
 //! The map: [`window`] calendar windows, `moving` those that move on with time, `slab` and `intern` the containers, `dedup` ids that were seen, `balance` the sums,
 //! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `mode` and `rollback` for whom they are effective,
-//! `decide`, `alert` and `crossing` what follows from the balances, `view`
+//! `breaker` who burns too fast, `decide`, `alert` and `crossing` what follows from the balances, `view`
 //! how they are read, `check` and `holds` what a request is told before it is made, `config`, `input` and `output` what
 //! goes in and comes out, `core` all of it together.
 
 mod alert;
 mod balance;
+mod breaker;
 mod budgets;
 mod check;
 mod config;
@@ -37,8 +38,9 @@ mod tracker;
 mod view;
 pub mod window;
 
+pub use crate::breaker::OpenCircuit;
 pub use crate::budgets::{HistoryRequest, same_balances};
-pub use crate::check::{Check, Question, ScopeUsage, Standing};
+pub use crate::check::{Check, Question, Restraint, ScopeUsage, Standing};
 pub use crate::config::{CoreConfig, Tracked};
 pub use crate::core::Core;
 pub use crate::decide::DECISIONS_KEPT_US;

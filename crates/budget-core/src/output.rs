@@ -46,6 +46,8 @@ pub struct CoreStats {
     pub would_block: usize,
     /// Budgets that have rolled back.
     pub rolled_back: usize,
+    /// Scopes that a circuit breaker watches.
+    pub circuits: usize,
     /// Ids of alerts that are remembered.
     pub alerts: usize,
     /// Additions that did not fit: the balance stands at the end of its range.

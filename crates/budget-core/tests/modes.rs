@@ -2,7 +2,7 @@
 
 mod common;
 
-use budget_core::{Check, Core, CoreConfig, DECISIONS_KEPT_US, Effects};
+use budget_core::{Check, Core, CoreConfig, DECISIONS_KEPT_US, Effects, Restraint};
 use common::{Record, apply, at, budget, set, set_fresh, told};
 use usage_types::{
     Amount, Bounds, Budget, Decision, DecisionState, Dimension, Dimensions, Limit, Measure, Mode, Ppm, Rollback, Span,
@@ -46,7 +46,9 @@ fn a_shadow_budget_says_what_it_would_block_and_blocks_nobody() {
     let modes: Vec<&str> = effects.alerts.iter().map(|alert| alert.mode.as_str()).collect();
     assert_eq!(modes, ["shadow", "shadow"], "its alerts are raised, and say that nothing is blocked");
     assert_eq!((core.stats().blocked, core.stats().would_block), (0, 1));
-    let Check::WouldBlock { by, tightest: None } = core.check(&in_support(), day()) else { panic!("it would block") };
+    let Check::WouldBlock { by: Restraint::Budget(by), tightest: None } = core.check(&in_support(), day()) else {
+        panic!("it would block")
+    };
     assert_eq!((&*by.budget.id, by.fill.used.0), ("trial", 100));
     apply(&mut core, &[support("2", 1)]);
     assert!(core.effects(day()).is_empty(), "what would block is not said twice");
@@ -91,7 +93,9 @@ fn a_check_names_the_hard_budget_that_blocks_before_one_in_shadow() {
     let mut core = Core::new(CoreConfig::default());
     set_fresh(&mut core, [shadow("trial", 50), budget("cap", SUPPORT, &[], 100)], day());
     apply(&mut core, &[support("1", 60)]);
-    let Check::WouldBlock { by, tightest } = core.check(&in_support(), day()) else { panic!("60 of 100 are used") };
+    let Check::WouldBlock { by: Restraint::Budget(by), tightest } = core.check(&in_support(), day()) else {
+        panic!("60 of 100 are used")
+    };
     assert_eq!((&*by.budget.id, &*tightest.unwrap().budget.id), ("trial", "cap"));
     apply(&mut core, &[support("2", 40)]);
     assert!(matches!(core.check(&in_support(), day()), Check::Blocked(standing) if &*standing.budget.id == "cap"));

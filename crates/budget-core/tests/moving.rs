@@ -51,9 +51,8 @@ fn used_at(core: &Core, now: TimeUs) -> i128 {
     let mut dims = Dimensions::default();
     dims.set(Dimension::Session, Some("s".into()));
     match core.check(&dims, now) {
-        Check::Allowed(None) => panic!("the budget matches"),
+        other @ (Check::Allowed(None) | Check::WouldBlock { .. } | Check::CircuitOpen(_)) => panic!("{other:?}"),
         Check::Blocked(standing)
-        | Check::WouldBlock { by: standing, .. }
         | Check::Allowed(Some(standing))
         | Check::Reserved(standing)
         | Check::Exceeds(standing) => standing.fill.used.0,

@@ -54,7 +54,7 @@ fn said(check: Check) -> (&'static str, i128, i128) {
         Check::Reserved(standing) => ("reserved", standing.fill.used.0, standing.held.0),
         Check::Exceeds(standing) => ("exceeds", standing.fill.used.0, standing.held.0),
         Check::Blocked(standing) => ("blocked", standing.fill.used.0, standing.held.0),
-        Check::WouldBlock { .. } => panic!("no budget is in shadow"),
+        Check::WouldBlock { .. } | Check::CircuitOpen(_) => panic!("no budget is in shadow, and nothing watches"),
     }
 }
 
@@ -289,7 +289,9 @@ impl Model {
                 let standing = match check {
                     Check::Allowed(standing) => standing.unwrap(),
                     Check::Reserved(standing) | Check::Exceeds(standing) | Check::Blocked(standing) => standing,
-                    Check::WouldBlock { .. } => panic!("no budget is in shadow"),
+                    Check::WouldBlock { .. } | Check::CircuitOpen(_) => {
+                        panic!("no budget is in shadow, and nothing watches")
+                    }
                 };
                 let (used, held) = match &*standing.budget.id {
                     "team" => (self.used.iter().sum::<u64>(), self.held(None)),

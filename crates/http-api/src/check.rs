@@ -21,7 +21,7 @@ pub struct CheckQuestion<'q> {
     pub last_known: bool,
 }
 
-/// The answer to a check. `budget` and what follows it name the budget that blocks or, where the request is allowed, the
+/// The answer to a check. `budget` and what follows it name the budget, or the circuit breaker, that blocks or, where the request is allowed, the
 /// one closest to its limit; all are absent where no budget matches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckAnswer {
@@ -32,7 +32,7 @@ pub struct CheckAnswer {
     pub reason_code: CheckReason,
     /// The status of this answer: 200, or the budget's 403 or 429 (429 where what is left is reserved); 503 where enforcement is behind and the fail policy is `closed`.
     pub http_status: u16,
-    /// The id of the budget.
+    /// The id of the budget or breaker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
     /// Whose balance it is.
@@ -66,7 +66,7 @@ pub struct CheckAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::Window>")]
     pub window: Option<Window>,
-    /// The budget in shadow that would refuse this request if it were hard; absent where the request is refused anyway.
+    /// The budget or breaker in shadow that would refuse this request if it were hard; absent where the request is refused anyway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_block: Option<ShadowFinding>,
 }
@@ -94,10 +94,10 @@ impl CheckAnswer {
     }
 }
 
-/// What a budget in shadow would have answered.
+/// What a budget or a breaker in shadow would have answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ShadowFinding {
-    /// The id of the budget.
+    /// The id of the budget or breaker.
     pub budget: String,
     /// Whose balance it is.
     #[schemars(with = "schema::Scope")]
@@ -191,7 +191,8 @@ impl JsonSchema for CheckReason {
             [exceeded, Self::EstimateExceeds(narrowest), Self::Reserved(narrowest)]
         };
         let of_budgets = Dimension::ALL.map(Some).into_iter().chain([None]).flat_map(of_budget);
-        let others = [Self::Decision(ReasonCode::WithinQuota), Self::EnforcementBehind];
+        let others = [ReasonCode::CircuitOpen, ReasonCode::WithinQuota].map(Self::Decision);
+        let others = others.into_iter().chain([Self::EnforcementBehind]);
         let codes: Vec<String> = of_budgets.chain(others).map(|reason| reason.to_string()).collect();
         json_schema!({ "type": "string", "enum": codes })
     }

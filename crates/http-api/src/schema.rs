@@ -75,6 +75,7 @@ impl JsonSchema for ReasonCode {
         codes.extend(
             [
                 usage_types::ReasonCode::GlobalQuotaExceeded,
+                usage_types::ReasonCode::CircuitOpen,
                 usage_types::ReasonCode::WithinQuota,
                 usage_types::ReasonCode::BudgetRemoved,
             ]

@@ -156,7 +156,7 @@ impl Task {
             ..CoreConfig::default()
         };
         let mut core = Core::new(config);
-        let set = BudgetSet { budgets: [(Arc::clone(&budget.id), Arc::clone(&budget))].into() };
+        let set = BudgetSet { budgets: [(Arc::clone(&budget.id), Arc::clone(&budget))].into(), ..BudgetSet::default() };
         let requests = core.set_budgets(Arc::new(set), windows.first());
         let from = requests.iter().map(|request| request.from).min().unwrap_or(windows.first());
         let dimensions = budget.scope_dimensions();

@@ -144,7 +144,8 @@ fn the_names_in_the_schemas_are_those_of_the_code() {
         assert!(columns.is_subset(&texts(&schema["properties"]["measure"]["enum"])));
     }
     let reasons: BTreeSet<_> = (Dimension::ALL.into_iter().map(ReasonCode::QuotaExceeded))
-        .chain([ReasonCode::GlobalQuotaExceeded, ReasonCode::WithinQuota, ReasonCode::BudgetRemoved])
+        .chain([ReasonCode::GlobalQuotaExceeded, ReasonCode::CircuitOpen])
+        .chain([ReasonCode::WithinQuota, ReasonCode::BudgetRemoved])
         .map(|reason| reason.to_string())
         .collect();
     assert_eq!(texts(&decision["properties"]["reason_code"]["enum"]), reasons);
@@ -194,6 +195,9 @@ fn the_decisions_schema_describes_what_is_published() {
     check_written(DECISION, &serde_json::to_value(everything).unwrap());
     let validator = validator(DECISION);
     check_valid(&validator, "blocked", &serde_json::to_value(decision()).unwrap());
+    let circuit = Decision { reason_code: ReasonCode::CircuitOpen, http_status: 429, ..decision() };
+    check_valid(&validator, "an open circuit", &serde_json::to_value(&circuit).unwrap());
+    check_valid(&validator, "one in shadow", &serde_json::to_value(circuit.shadowed()).unwrap());
     let allowed = Decision {
         state: DecisionState::Allowed,
         reason_code: ReasonCode::WithinQuota,
@@ -393,6 +397,37 @@ fn the_budgets_schema_and_the_reader_agree() {
         ("5", false),
     ] {
         check(&format!("presets:\n  mine: {preset}\nbudgets: []\n"), is_good);
+    }
+    for (breaker, is_good) in [
+        ("trip: [{ requests: 600, within: 1m }]", true),
+        (
+            "match: { team: a }, per: [agent], trip: [{ cost: 5 USD, within: 5m }, { output: 9, within: 10s }], mode: shadow",
+            true,
+        ),
+        (
+            "trip: [{ tokens: 5, within: 1m, times: 5, of: 30m }], open_for: 30s, half_open: { for: 1h, requests: 1 }",
+            true,
+        ),
+        ("trip: [{ repeats: 20, within: 1 minute, tag: prompt_hash }], half_open: {}", true),
+        ("trip: [{ requests: 5, within: 30 seconds }], open_for: 1 hour", true),
+        ("trip: [{ requests: 5, within: 1 day }]", false),
+        ("per: [agent]", false),
+        ("trip: []", false),
+        ("trip: [{ requests: 600 }]", false),
+        ("trip: [{ within: 1m }]", false),
+        ("trip: [{ requests: 600, tokens: 5, within: 1m }]", false),
+        ("trip: [{ requests: 600, within: 60 }]", false),
+        ("trip: [{ requests: 600, within: 0s }]", false),
+        ("trip: [{ requests: 600, within: 1m, times: 5 }]", false),
+        ("trip: [{ requests: 600, within: 1m, of: 5m }]", false),
+        ("trip: [{ repeats: 20, within: 1m }]", false),
+        ("trip: [{ requests: 20, within: 1m, tag: prompt_hash }]", false),
+        ("trip: [{ repeats: 20, requests: 5, within: 1m, tag: prompt_hash }]", false),
+        ("trip: [{ requests: 600, within: 1m }], mode: soft", false),
+        ("trip: [{ requests: 600, within: 1m }], half_open: { requests: 0 }", false),
+        ("trip: [{ requests: 600, within: 1m }], limit: { tokens: 5 }", false),
+    ] {
+        check(&format!("breakers:\n  - {{ id: b, {breaker} }}\n"), is_good);
     }
     for (rest, is_good) in [
         (", match: { namespace: support }, per: [user, api_key], mode: soft", true),

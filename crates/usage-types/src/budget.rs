@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Amount, Dimension, DimensionSet, Limits, Mode, Rollback, Scope, SpecialLimits, WindowSpec};
+use crate::{Amount, Breaker, Dimension, DimensionSet, Limits, Mode, Rollback, Scope, SpecialLimits, WindowSpec};
 
 /// The id of a budget: letters, digits, `-`, `_` and `.`, at most 128 bytes, unique in its file.
 pub type BudgetId = Arc<str>;
@@ -131,6 +131,8 @@ impl Budget {
 pub struct BudgetSet {
     /// By id, in the order of ids.
     pub budgets: BTreeMap<BudgetId, Arc<Budget>>,
+    /// Circuit breakers, by id, in the order of ids.
+    pub breakers: BTreeMap<BudgetId, Arc<Breaker>>,
 }
 
 /// Why a budgets file was refused as a whole.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Budget, BudgetId, BudgetSet};
+use crate::{BudgetId, BudgetSet};
 
-/// What becomes of one budget.
+/// What becomes of one budget or breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BudgetDiff {
     /// Which.
@@ -55,23 +55,19 @@ pub struct FieldChange {
 /// What turns one set into the other, in the order of ids; empty exactly if they are equal.
 #[must_use]
 pub fn diff(old: &BudgetSet, new: &BudgetSet) -> Vec<BudgetDiff> {
-    let mut ids: Vec<&BudgetId> = old.budgets.keys().chain(new.budgets.keys()).collect();
+    let mut ids: Vec<&BudgetId> = old.ids().chain(new.ids()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let change = |id: &BudgetId| match (old.budgets.get(id), new.budgets.get(id)) {
-        (None, Some(new)) => Some(BudgetChange::Add { new: form(new) }),
-        (Some(old), None) => Some(BudgetChange::Remove { old: form(old) }),
+    let change = |id: &BudgetId| match (old.form(id), new.form(id)) {
+        (None, Some(new)) => Some(BudgetChange::Add { new }),
+        (Some(old), None) => Some(BudgetChange::Remove { old }),
         (Some(old), Some(new)) => {
-            let fields = fields(&form(old), &form(new));
+            let fields = fields(&old, &new);
             (!fields.is_empty()).then_some(BudgetChange::Change { fields })
         }
         (None, None) => None,
     };
     ids.into_iter().filter_map(|id| Some(BudgetDiff { budget: Arc::clone(id), change: change(id)? })).collect()
-}
-
-fn form(budget: &Budget) -> Value {
-    serde_json::to_value(budget).unwrap_or_default()
 }
 
 fn fields(old: &Value, new: &Value) -> Vec<FieldChange> {
@@ -223,6 +219,21 @@ mod tests {
             moved[0]["fields"][0],
             json!({ "path": "limits", "old": [{ "tokens": 1 }, { "requests": 2 }], "new": [{ "requests": 2 }, { "tokens": 1 }] })
         );
+    }
+
+    #[test]
+    fn breakers_are_compared_as_budgets_are() {
+        let breaker = |trip: &str| {
+            let text = format!("breakers: [{{ id: loops, per: [agent], trip: [{trip}] }}]");
+            BudgetSet::from_yaml(&text).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let (slow, fast) = (breaker("{ requests: 5, within: 1m }"), breaker("{ requests: 9, within: 60s }"));
+        let shown = serde_json::to_value(diff(&slow, &fast)).unwrap();
+        assert_eq!((&shown[0]["budget"], &shown[0]["action"]), (&json!("loops"), &json!("change")));
+        assert_eq!(shown[0]["fields"], json!([{ "path": "trip[0].requests", "old": 5, "new": 9 }]));
+        let gone = serde_json::to_value(diff(&slow, &BudgetSet::default())).unwrap();
+        assert_eq!((&gone[0]["action"], &gone[0]["old"]["id"]), (&json!("remove"), &json!("loops")));
+        assert_eq!(diff(&slow, &slow), []);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Refused as a whole, because half a policy is worse than the old one. Numbers are taken as the text that was written, so that 0.8
 //! is 800,000 parts per million and no float is between. Deliberately absent: reading the file and noticing that it changed.
 
+mod breaker;
 mod field;
 mod increase;
 mod limit;
@@ -14,9 +15,11 @@ mod special;
 mod tree;
 mod window;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::budget_file::field::{Field, nearest};
+use crate::budget_file::breaker::breaker;
+use crate::budget_file::field::{Field, Members, nearest};
 use crate::budget_file::limit::limits;
 use crate::budget_file::mode::mode;
 use crate::budget_file::overage::Overage;
@@ -70,18 +73,27 @@ impl BudgetSet {
         Ok(set)
     }
 
-    /// The set with this budget, as one element of a file's list, in the place of that with the same id, if there is one; and its id.
+    /// The set with this budget or breaker, as one element of a file's list, in the place of what has the same id, if there is something; and its id.
+    /// What has `trip` is a breaker.
     ///
     /// # Errors
     /// What is wrong with it, or between it and the others: then without a line.
     pub fn with_budget(&self, text: &str) -> Result<(BudgetId, Self), BudgetError> {
         bytes_within(text, FILE_BYTES_MAX)?;
         let root = tree::parse(text)?.ok_or_else(|| whole("it is empty; write a budget, starting with its `id`"))?;
+        let field = Field { node: &root, path: String::new() };
+        if field.any_members("a budget, starting with its `id`")?.get("trip").is_some() {
+            let (_, new) = breaker(&field)?;
+            let mut set = self.without(&new.id);
+            set.breakers.insert(Arc::clone(&new.id), Arc::clone(&new));
+            return Ok((Arc::clone(&new.id), set));
+        }
         let built_in = tree::parse(preset::BUILT_IN)?;
         let mut promises = Vec::new();
         let presets = Presets::of(None, built_in.as_deref())?;
-        let (_, new) = budget(&Field { node: &root, path: String::new() }, &presets, &mut promises)?;
-        let others = tree::parse(&self.without(&new.id).canonical())?;
+        let (_, new) = budget(&field, &presets, &mut promises)?;
+        let mut set = self.without(&new.id);
+        let others = tree::parse(&set.canonical())?;
         if let Some(others) = &others {
             budgets(others, None, &mut promises)?;
         }
@@ -90,16 +102,16 @@ impl BudgetSet {
             true => whole(error.message),
             false => error,
         })?;
-        let mut set = self.clone();
         set.budgets.insert(Arc::clone(&new.id), Arc::clone(&new));
         Ok((Arc::clone(&new.id), set))
     }
 
-    /// The set without the budget of this id.
+    /// The set without the budget or breaker of this id.
     #[must_use]
     pub fn without(&self, id: &str) -> Self {
         let mut set = self.clone();
         set.budgets.remove(id);
+        set.breakers.remove(id);
         set
     }
 }
@@ -122,17 +134,23 @@ fn budgets<'n>(
     promises: &mut Vec<Promise<'n>>,
 ) -> Result<BudgetSet, BudgetError> {
     let mut set = BudgetSet::default();
-    let file = Field { node: root, path: String::new() }.members(&["presets", "budgets"], "`budgets:` and a list")?;
+    let file = Field { node: root, path: String::new() }
+        .members(&["presets", "budgets", "breakers"], "`budgets:` and a list")?;
     let presets = Presets::of(file.get("presets"), built_in)?;
-    let Some(list) = file.get("budgets") else { return Ok(set) };
-    let mut lines = std::collections::HashMap::new();
-    for field in list.list("a list of budgets, each starting with `- id: NAME`")? {
+    let mut lines = HashMap::new();
+    let mut take = |field: &Field<'_>, id: &BudgetId| match lines.insert(Arc::clone(id), field.node.place.line()) {
+        Some(first) => Err(field.error(format!("the id `{id}` is already used in line {first}; choose another"))),
+        None => Ok(()),
+    };
+    for field in listed(&file, "budgets", "a list of budgets, each starting with `- id: NAME`")? {
         let (id, budget) = budget(&field, &presets, promises)?;
-        let line = id.node.place.line();
-        if let Some(first) = lines.insert(Arc::clone(&budget.id), line) {
-            return Err(id.error(format!("the id `{}` is already used in line {first}; choose another", budget.id)));
-        }
+        take(&id, &budget.id)?;
         set.budgets.insert(Arc::clone(&budget.id), budget);
+    }
+    for field in listed(&file, "breakers", "a list of breakers, each starting with `- id: NAME`")? {
+        let (id, breaker) = breaker(&field)?;
+        take(&id, &breaker.id)?;
+        set.breakers.insert(Arc::clone(&breaker.id), breaker);
     }
     Ok(set)
 }
@@ -207,6 +225,10 @@ fn budget<'n>(
         promises.extend(entry.values.iter().map(place));
     }
     Ok((id, budget))
+}
+
+fn listed<'n>(file: &Members<'n>, name: &str, like: &str) -> Result<Vec<Field<'n>>, BudgetError> {
+    file.get(name).map_or(Ok(Vec::new()), |list| list.list(like))
 }
 
 fn yes_or_no(field: &Field<'_>) -> Result<bool, BudgetError> {

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::ser::{SerializeMap, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::{
-    AlertRule, Budget, BudgetSet, Dimension, Limit, Limits, Measure, Mode, Rollback, SpecialLimits, Whom, WindowSpec,
+    AlertRule, Breaker, Budget, BudgetId, BudgetSet, Dimension, Limit, Limits, Measure, Mode, Rollback, SpecialLimits,
+    Surge, TimeUs, Trip, Whom, WindowSpec,
 };
 
 impl BudgetSet {
@@ -24,11 +26,36 @@ impl BudgetSet {
     }
 }
 
+impl BudgetSet {
+    /// The ids of all budgets and breakers.
+    pub fn ids(&self) -> impl Iterator<Item = &BudgetId> {
+        self.budgets.keys().chain(self.breakers.keys())
+    }
+
+    /// The canonical form of the budget or breaker of this id.
+    #[must_use]
+    pub fn form(&self, id: &str) -> Option<Value> {
+        let budget = self.budgets.get(id).and_then(|budget| serde_json::to_value(&**budget).ok());
+        budget.or_else(|| self.breakers.get(id).and_then(|breaker| serde_json::to_value(&**breaker).ok()))
+    }
+
+    /// The text of the same.
+    #[must_use]
+    pub fn form_text(&self, id: &str) -> Option<String> {
+        let budget = self.budgets.get(id).and_then(|budget| serde_json::to_string(&**budget).ok());
+        budget.or_else(|| self.breakers.get(id).and_then(|breaker| serde_json::to_string(&**breaker).ok()))
+    }
+}
+
 impl Serialize for BudgetSet {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { budgets } = self;
-        let mut file = serializer.serialize_struct("BudgetSet", 1)?;
+        let Self { budgets, breakers } = self;
+        let mut file = serializer.serialize_struct("BudgetSet", 2)?;
         file.serialize_field("budgets", &budgets.values().collect::<Vec<_>>())?;
+        match breakers.is_empty() {
+            true => file.skip_field("breakers")?,
+            false => file.serialize_field("breakers", &breakers.values().collect::<Vec<_>>())?,
+        }
         file.end()
     }
 }
@@ -57,6 +84,51 @@ impl Serialize for Budget {
     }
 }
 
+impl Serialize for Breaker {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct HalfOpen {
+            r#for: String,
+            requests: u64,
+        }
+        let Self { id, matches, per, trips, open_us, half_open_us, trickle, mode } = self;
+        let mut breaker = serializer.serialize_struct("Breaker", 7)?;
+        breaker.serialize_field("id", id)?;
+        breaker.serialize_field("match", matches)?;
+        breaker.serialize_field("per", &per.iter().map(Dimension::name).collect::<Vec<_>>())?;
+        breaker.serialize_field("trip", trips)?;
+        breaker.serialize_field("open_for", &seconds(*open_us))?;
+        breaker.serialize_field("half_open", &HalfOpen { r#for: seconds(*half_open_us), requests: *trickle })?;
+        breaker.serialize_field("mode", mode.name())?;
+        breaker.end()
+    }
+}
+
+impl Serialize for Trip {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { limit, within_us, surge, same } = self;
+        let mut trip = serializer.serialize_map(None)?;
+        match same {
+            Some(tag) => {
+                serialize_count(&mut trip, "repeats", limit.amount.0)?;
+                trip.serialize_entry("tag", tag)?;
+            }
+            None => serialize_limit(&mut trip, *limit)?,
+        }
+        trip.serialize_entry("within", &seconds(*within_us))?;
+        if let Some(Surge { times, of_us }) = surge {
+            trip.serialize_entry("times", times)?;
+            trip.serialize_entry("of", &seconds(*of_us))?;
+        }
+        trip.end()
+    }
+}
+
+/// A time as the file writes it; all of them are of whole seconds.
+fn seconds(us: i64) -> String {
+    format!("{}s", us / TimeUs::SECOND)
+}
+
 impl Serialize for Limits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter())
@@ -67,24 +139,29 @@ impl Serialize for Limit {
     /// One measure by its name in the file: counts as numbers, everything else as text, so that no reader makes a float of it. An overage is
     /// written with its limit, whichever way it was given.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { measure, amount, overage } = *self;
         let mut limit = serializer.serialize_map(None)?;
-        let name = match measure {
-            Measure::Cost(_) => "cost",
-            Measure::Compute => "compute_seconds",
-            Measure::TokensOf(class) => class.name(),
-            Measure::Tokens | Measure::Requests | Measure::ToolCalls | Measure::Images => measure.name(),
-        };
-        for (name, amount) in [(name, amount), ("overage", overage)].into_iter().filter(|(_, amount)| amount.0 > 0) {
-            let text = measure.format(amount);
-            match measure {
-                Measure::Cost(currency) => limit.serialize_entry(name, &format!("{text} {currency}"))?,
-                Measure::Compute => limit.serialize_entry(name, &text)?,
-                _ => serialize_count(&mut limit, name, amount.0)?,
-            }
-        }
+        serialize_limit(&mut limit, *self)?;
         limit.end()
     }
+}
+
+fn serialize_limit<M: SerializeMap>(limit: &mut M, of: Limit) -> Result<(), M::Error> {
+    let Limit { measure, amount, overage } = of;
+    let name = match measure {
+        Measure::Cost(_) => "cost",
+        Measure::Compute => "compute_seconds",
+        Measure::TokensOf(class) => class.name(),
+        Measure::Tokens | Measure::Requests | Measure::ToolCalls | Measure::Images => measure.name(),
+    };
+    for (name, amount) in [(name, amount), ("overage", overage)].into_iter().filter(|(_, amount)| amount.0 > 0) {
+        let text = measure.format(amount);
+        match measure {
+            Measure::Cost(currency) => limit.serialize_entry(name, &format!("{text} {currency}"))?,
+            Measure::Compute => limit.serialize_entry(name, &text)?,
+            _ => serialize_count(limit, name, amount.0)?,
+        }
+    }
+    Ok(())
 }
 
 /// A count: the file's bound keeps it within 64 bits.
@@ -190,6 +267,14 @@ mod tests {
   - { id: few, window: { every: hour }, limit: { requests: 5 } }
   - { id: rolls, window: { rolling: 90 minutes, zone: Asia/Tokyo }, limit: { requests: 5 } }
   - { id: lives, per: [session], window: { lifetime: session, idle: 24h }, limit: { requests: 5 } }
+breakers:
+  - id: loops
+    match: { team: t }
+    per: [agent]
+    trip: [{ cost: 5 USD, within: 1h }, { output: 9, within: 90s, times: 5, of: 30m }, { repeats: 3, within: 5s, tag: hash }]
+    open_for: 30s
+    half_open: { for: 2m, requests: 1 }
+    mode: shadow
 "#;
 
     #[test]
@@ -225,6 +310,7 @@ mod tests {
         for id in ["few", "rolls", "lives"] {
             assert_eq!(again.budgets[id], set.budgets[id]);
         }
+        assert_eq!(again.breakers, set.breakers);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub enum ReasonCode {
     QuotaExceeded(Dimension),
     /// The quota of everything is used up: `GLOBAL_QUOTA_EXCEEDED`.
     GlobalQuotaExceeded,
+    /// The scope burnt too fast, and its circuit is open.
+    CircuitOpen,
     /// Within its quota (again): the window turned, the limit was raised, or the balance was corrected.
     WithinQuota,
     /// The budget is gone, or blocks no longer.
@@ -65,6 +67,7 @@ impl fmt::Display for ReasonCode {
         match self {
             Self::QuotaExceeded(dimension) => write!(f, "{}_QUOTA_EXCEEDED", dimension.name().to_ascii_uppercase()),
             Self::GlobalQuotaExceeded => f.write_str("GLOBAL_QUOTA_EXCEEDED"),
+            Self::CircuitOpen => f.write_str("CIRCUIT_OPEN"),
             Self::WithinQuota => f.write_str("WITHIN_QUOTA"),
             Self::BudgetRemoved => f.write_str("BUDGET_REMOVED"),
         }
@@ -76,6 +79,7 @@ impl std::str::FromStr for ReasonCode {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "GLOBAL_QUOTA_EXCEEDED" => Ok(Self::GlobalQuotaExceeded),
+            "CIRCUIT_OPEN" => Ok(Self::CircuitOpen),
             "WITHIN_QUOTA" => Ok(Self::WithinQuota),
             "BUDGET_REMOVED" => Ok(Self::BudgetRemoved),
             _ => text

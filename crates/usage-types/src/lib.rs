@@ -8,6 +8,7 @@
 //! [`usage-intake`]: https://docs.rs/usage-intake
 //! [`budget-core`]: https://docs.rs/budget-core
 
+mod breaker;
 mod budget;
 mod budget_diff;
 mod budget_file;
@@ -28,6 +29,7 @@ mod time;
 mod units;
 mod window;
 
+pub use breaker::{Breaker, Surge, Trip};
 pub use budget::{AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Ppm};
 pub use budget_diff::{BudgetChange, BudgetDiff, FieldChange, budget_fields, diff};
 pub use decision::{

@@ -3,7 +3,7 @@
 
 use usage_types::{
     AlertRule, Amount, Budget, BudgetError, BudgetSet, Currency, Dimension, DimensionSet, Every, Limit, Measure, Mode,
-    Ppm, Rollback, Scope, SpecialLimits, TokenClass, WindowSpec,
+    Ppm, Rollback, Scope, SpecialLimits, Surge, TokenClass, Trip, WindowSpec,
 };
 
 const CONTRACT: &str = r#"budgets:
@@ -624,6 +624,83 @@ fn a_bad_preset_is_refused_where_it_stands() {
     check("presets: { x: { limit: { tokens: 1 } } }", 1, 17, "presets.x.limit", "unknown field");
     let text = "presets: { x: { mode: canary, canary: 10% } }\nbudgets: [{ id: b, window: { every: day }, limit: { tokens: 1 }, preset: x }]\n";
     check(text, 1, 39, "presets.x.canary", "add `per`");
+}
+
+fn breaker(more: &str) -> String {
+    format!("breakers:\n- id: loops\n  per: [agent]\n  {more}\n")
+}
+
+#[test]
+fn a_breaker_is_what_opens_it_and_for_how_long() {
+    let set = BudgetSet::from_yaml(&breaker(
+        "trip: [{ requests: 600, within: 1m }, { cost: 5 USD, within: 1h }, { tokens: 9, within: 10s, times: 5, of: 10m }, { repeats: 20, within: 30s, tag: hash }]",
+    ));
+    let loops = set.unwrap().breakers["loops"].as_ref().clone();
+    let minute = 60_000_000;
+    assert_eq!((loops.open_us, loops.half_open_us, loops.trickle, loops.mode), (minute, minute, 5, Mode::Hard));
+    let of = |trip: &Trip| (trip.limit.measure, trip.limit.amount.0, trip.within_us / 1_000_000);
+    let trips: Vec<_> = loops.trips.iter().map(of).collect();
+    let usd = Measure::Cost(Currency::USD);
+    let expected = [
+        (Measure::Requests, 600, 60),
+        (usd, 5_000_000_000_000, 3_600),
+        (Measure::Tokens, 9, 10),
+        (Measure::Requests, 20, 30),
+    ];
+    assert_eq!(trips, expected);
+    assert_eq!(loops.trips[2].surge, Some(Surge { times: 5, of_us: 10 * minute }));
+    assert_eq!(loops.trips[3].same.as_deref(), Some("hash"));
+    let text =
+        "trip: [{ requests: 1, within: 1s }]\n  open_for: 30s\n  half_open: { for: 5m, requests: 2 }\n  mode: shadow";
+    let set = BudgetSet::from_yaml(&breaker(text)).unwrap();
+    let loops = &set.breakers["loops"];
+    assert_eq!(
+        (loops.open_us, loops.half_open_us, loops.trickle, loops.mode),
+        (minute / 2, 5 * minute, 2, Mode::Shadow)
+    );
+}
+
+#[test]
+fn one_breaker_takes_the_place_of_what_has_its_id_and_the_others_stay() {
+    let set =
+        BudgetSet::from_yaml(&format!("{}{}", with("mode: soft"), breaker("trip: [{ requests: 5, within: 1m }]")))
+            .unwrap();
+    let (id, other) = set.with_budget("{ id: more, trip: [{ tokens: 9, within: 1s }], mode: shadow }").unwrap();
+    assert_eq!((&*id, other.breakers.len(), other.budgets.len()), ("more", 2, 1));
+    let (_, other) = set.with_budget("{ id: loops, trip: [{ tokens: 9, within: 1s }] }").unwrap();
+    assert_eq!((other.breakers.len(), other.breakers["loops"].per), (1, DimensionSet::default()));
+    let (_, other) = set.with_budget("{ id: b, window: { every: hour }, limit: { tokens: 7 } }").unwrap();
+    assert_eq!((other.breakers == set.breakers, other.budgets.len()), (true, 1));
+    let (_, other) = set.with_budget("{ id: loops, window: { every: hour }, limit: { tokens: 7 } }").unwrap();
+    assert_eq!((other.breakers.len(), other.budgets.len()), (0, 2), "an id is of one thing");
+    assert_eq!(set.without("loops").breakers.len(), 0);
+    let error = set.with_budget("{ id: more, trip: [{ tokens: 9 }] }").unwrap_err();
+    assert_eq!(error.field, "trip[0].within");
+}
+
+#[test]
+fn a_bad_breaker_is_refused_where_it_stands() {
+    let check = |more: &str, place: (usize, usize), field: &str, message| {
+        check(&breaker(more), place.0, place.1, &format!("breakers[0]{field}"), message);
+    };
+    check("mode: hard", (2, 3), ".trip", "`trip` is missing");
+    check("trip: []", (4, 9), ".trip", "nothing opens it");
+    check("trip: [{ requests: 5 }]", (4, 10), ".trip[0].within", "`within` is missing");
+    check("trip: [{ within: 1m }]", (4, 10), ".trip[0]", "no measure is named");
+    check("trip: [{ request: 5, within: 1m }]", (4, 12), ".trip[0].request", "did you mean `requests`?");
+    check("trip: [{ requests: 5, within: 60 }]", (4, 33), ".trip[0].within", "write it like 30s");
+    check("trip: [{ requests: 5, within: 2h }]", (4, 33), ".trip[0].within", "not from 1s to 3600s");
+    check("trip: [{ requests: 5, within: 1m, times: 5 }]", (4, 44), ".trip[0].times", "`of: 30m`");
+    check("trip: [{ requests: 5, within: 1m, times: 5, of: 2h }]", (4, 51), ".trip[0].of", "not from 60s to 3600s");
+    check("trip: [{ repeats: 5, within: 1m }]", (4, 10), ".trip[0].tag", "`tag` is missing");
+    check("trip: [{ requests: 5, within: 1m, tag: x }]", (4, 42), ".trip[0].tag", "`repeats: 20`");
+    check("trip: [{ requests: 5, within: 1m }]\n  mode: soft", (5, 9), ".mode", "use hard or shadow");
+    check("trip: [{ requests: 5, within: 1m }]\n  limit: { tokens: 5 }", (5, 3), ".limit", "unknown field");
+    let text = format!(
+        "budgets: [{{ id: loops, window: {{ every: day }}, limit: {{ tokens: 1 }} }}]\n{}",
+        breaker("trip: [{ requests: 5, within: 1m }]")
+    );
+    self::check(&text, 3, 7, "breakers[0].id", "already used in line 1");
 }
 
 #[test]

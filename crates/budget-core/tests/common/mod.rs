@@ -144,7 +144,8 @@ pub fn limits(limits: &[(Measure, i128)]) -> Limits {
 }
 
 pub fn set(budgets: impl IntoIterator<Item = Budget>) -> Arc<BudgetSet> {
-    Arc::new(BudgetSet { budgets: budgets.into_iter().map(|b| (Arc::clone(&b.id), Arc::new(b))).collect() })
+    let budgets = budgets.into_iter().map(|b| (Arc::clone(&b.id), Arc::new(b))).collect();
+    Arc::new(BudgetSet { budgets, ..BudgetSet::default() })
 }
 
 /// Sets budgets that need no history: nothing has been folded.

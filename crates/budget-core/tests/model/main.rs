@@ -12,7 +12,7 @@ mod reference;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use budget_core::{Check, Core, CoreConfig, DECISIONS_KEPT_US, Effects, HistoryRequest};
+use budget_core::{Check, Core, CoreConfig, DECISIONS_KEPT_US, Effects, HistoryRequest, Restraint};
 use common::{Record, apply, at, currency, set};
 use kinds::{tracked, window};
 use moving::Told;
@@ -487,7 +487,9 @@ impl World {
                 scope.iter().for_each(|(dim, value)| dims.set(dim, Some(value.to_owned().into())));
                 match self.core.check(&dims, self.now) {
                     Check::Blocked(by) => assert_eq!(self.model.mode_of(&by.budget, &by.scope), Mode::Hard),
+                    Check::CircuitOpen(_) => panic!("there are no breakers"),
                     Check::WouldBlock { by, .. } => {
+                        let Restraint::Budget(by) = by else { panic!("there are no breakers") };
                         assert_eq!(self.model.mode_of(&by.budget, &by.scope), Mode::Shadow);
                         assert_ne!(over, Some(Mode::Hard), "{id} {scope} is over and may spend");
                     }

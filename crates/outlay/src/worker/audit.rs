@@ -50,7 +50,7 @@ impl Audit {
         let decided_at = missing.last().map_or(known, |last| last.decided_at.0);
         let version = version_of(budgets);
         let recorded = table.mark(BUDGETS);
-        if recorded != Some(version.number) && !(recorded.is_none() && budgets.budgets.is_empty()) {
+        if recorded != Some(version.number) && !(recorded.is_none() && *budgets == BudgetSet::default()) {
             rows.push(AuditRow {
                 reason: Some("the budgets at start are not those that were last recorded".to_owned()),
                 after: Some(version.json.clone()),

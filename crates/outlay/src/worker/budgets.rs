@@ -88,7 +88,8 @@ pub fn set(shared: &Shared, set: Arc<BudgetSet>) -> Option<History> {
     let now = TimeUs::from(chrono::Utc::now());
     let mut counted = shared.counted.lock();
     let requests = counted.core.set_budgets(Arc::clone(&set), now);
-    tracing::info!(budgets = set.budgets.len(), new = requests.len(), "budgets are in force");
+    let (budgets, breakers) = (set.budgets.len(), set.breakers.len());
+    tracing::info!(budgets, breakers, new = requests.len(), "budgets are in force");
     let history = (!requests.is_empty()).then(|| (requests, counted.tail.snapshot()));
     drop(counted);
     shared.budgets.store(set);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use budget_core::{Check, Question, Standing};
+use budget_core::{Check, OpenCircuit, Question, Restraint, Standing};
 use http_api::{CheckAnswer, CheckQuestion, CheckReason, Reservation, ShadowFinding};
 use usage_types::{
-    Amount, DecisionState, Dimension, Dimensions, Estimate, Money, ReasonCode, Role, TimeUs, Tokens, UsageEvent,
+    Amount, Breaker, DecisionState, Dimension, Dimensions, Estimate, Fill, Money, ReasonCode, Role, Scope, TimeUs,
+    Tokens, UsageEvent, Window,
 };
 
 use super::counted::Counted;
@@ -84,6 +85,7 @@ fn answer(check: Check, estimate: Option<&Estimate>) -> CheckAnswer {
     let (standing, state) = match &check {
         Check::Allowed(standing) | Check::WouldBlock { tightest: standing, .. } => (standing.as_ref(), allowed),
         Check::Reserved(standing) | Check::Exceeds(standing) | Check::Blocked(standing) => (Some(standing), blocked),
+        Check::CircuitOpen(_) => (None, blocked),
     };
     let narrowest = standing.and_then(|standing| standing.budget.narrowest_dimension());
     let own = standing.map_or(200, |standing| standing.budget.http_status);
@@ -93,12 +95,16 @@ fn answer(check: Check, estimate: Option<&Estimate>) -> CheckAnswer {
         Check::Reserved(_) => (CheckReason::Reserved(narrowest), 429),
         Check::Exceeds(_) => (CheckReason::EstimateExceeds(narrowest), own),
         Check::Blocked(standing) => (CheckReason::Decision(standing.reason()), own),
+        Check::CircuitOpen(_) => (CheckReason::Decision(ReasonCode::CircuitOpen), Breaker::HTTP_STATUS),
     };
     let would_block = if let Check::WouldBlock { by, .. } = &check { Some(finding(by)) } else { None };
     let none = CheckAnswer { would_block, ..CheckAnswer::of_no_budget(state, reason, status) };
-    let Some(standing) = standing else { return none };
-    let Standing { fill, held, .. } = standing;
-    let ShadowFinding { budget, scope, measure, currency, limit, overage, used, window, .. } = finding(standing);
+    let (told, fill, held) = match (&check, standing) {
+        (Check::CircuitOpen(circuit), _) => (of_circuit(circuit), circuit.fill, Amount(0)),
+        (_, Some(standing)) => (of_budget(standing), standing.fill, standing.held),
+        (_, None) => return none,
+    };
+    let ShadowFinding { budget, scope, measure, currency, limit, overage, used, window, .. } = told;
     let format = |amount| fill.limit.measure.format(amount);
     CheckAnswer {
         budget: Some(budget),
@@ -108,27 +114,50 @@ fn answer(check: Check, estimate: Option<&Estimate>) -> CheckAnswer {
         limit: Some(limit),
         overage,
         used: Some(used),
-        held: Some(*held).filter(|held| *held != Amount(0)).map(format),
+        held: Some(held).filter(|held| *held != Amount(0)).map(format),
         estimate: estimate.map(|estimate| format(estimate.amount(fill.limit.measure))),
         window: Some(window),
         ..none
     }
 }
 
+fn finding(by: &Restraint) -> ShadowFinding {
+    match by {
+        Restraint::Budget(standing) => of_budget(standing),
+        Restraint::Circuit(circuit) => of_circuit(circuit),
+    }
+}
+
 /// What is told of how a budget stands, and how it would refuse.
-fn finding(standing: &Standing) -> ShadowFinding {
+fn of_budget(standing: &Standing) -> ShadowFinding {
     let Standing { budget, scope, window, fill, held: _ } = standing;
+    told(&budget.id, scope, *window, fill, (standing.reason(), budget.http_status))
+}
+
+/// The same of a circuit that is open.
+fn of_circuit(circuit: &OpenCircuit) -> ShadowFinding {
+    let OpenCircuit { breaker, scope, window, fill } = circuit;
+    told(&breaker.id, scope, *window, fill, (ReasonCode::CircuitOpen, Breaker::HTTP_STATUS))
+}
+
+fn told(
+    id: &str,
+    scope: &Scope,
+    window: Window,
+    fill: &Fill,
+    (reason_code, http_status): (ReasonCode, u16),
+) -> ShadowFinding {
     let measure = fill.limit.measure;
     ShadowFinding {
-        budget: budget.id.to_string(),
+        budget: id.to_owned(),
         scope: scope.clone(),
-        reason_code: standing.reason(),
-        http_status: budget.http_status,
+        reason_code,
+        http_status,
         measure: measure.name().to_owned(),
         currency: measure.currency(),
         limit: measure.format(fill.limit.amount),
         overage: fill.limit.told_overage(),
         used: measure.format(fill.used),
-        window: *window,
+        window,
     }
 }

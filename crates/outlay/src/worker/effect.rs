@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use budget_core::{BalanceFilter, BalanceView, Kind, KindFilter, StandingState, mode_of, revision, same_balances};
 use http_api::{PlannedEffect, PlannedScope};
-use usage_types::{Budget, Mode, Scope, TimeUs};
+use usage_types::{Budget, Decision, DecisionState, Mode, Scope, TimeUs};
 
 use super::Shared;
 
@@ -46,6 +46,21 @@ pub fn of(shared: &Shared, old: Option<&Arc<Budget>>, new: Option<&Arc<Budget>>)
             return effect;
         }
     }
+}
+
+/// The effect of a breaker that changes or goes: its circuits begin closed.
+pub fn of_breaker(shared: &Shared, id: &str) -> PlannedEffect {
+    let mut effect = PlannedEffect { complete: true, ..PlannedEffect::default() };
+    let counted = shared.counted.lock();
+    let is_open = |decision: &&Decision| decision.budget == id && decision.state == DecisionState::Blocked;
+    for decision in counted.core.decisions().filter(is_open) {
+        effect.unblocks += 1;
+        if effect.scopes.len() < SCOPES_NAMED {
+            let Decision { scope, measure, used, limit, .. } = decision.clone();
+            effect.scopes.push(PlannedScope { scope, blocked: false, measure, used, limit });
+        }
+    }
+    effect
 }
 
 fn look(view: &BalanceView, old: &Budget, new: Option<&Arc<Budget>>, effect: &mut PlannedEffect) {

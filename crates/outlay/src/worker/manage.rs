@@ -19,7 +19,7 @@ use http_api::{
 use ring::digest::{SHA256, digest};
 use tokio::sync::oneshot;
 use usage_lake::AuditRow;
-use usage_types::{Budget, BudgetChange, BudgetError, BudgetSet, diff};
+use usage_types::{BudgetChange, BudgetError, BudgetSet, diff};
 
 use super::audit::{BUDGETS, entry};
 use super::commit::Work;
@@ -73,8 +73,8 @@ pub fn version(json: String) -> Version {
     Version { etag: format!("\"{hex}\""), number, json }
 }
 
-fn version_of_one(budget: &Budget) -> Version {
-    version(serde_json::to_string(budget).unwrap_or_default())
+fn version_of_one(set: &BudgetSet, id: &str) -> Option<Version> {
+    set.form_text(id).map(version)
 }
 
 impl Management {
@@ -191,9 +191,9 @@ impl Management {
         Tagged { etag, json }
     }
 
-    /// One budget.
+    /// One budget or breaker.
     pub fn one(&self, id: &str) -> Option<Tagged> {
-        self.current().budgets.get(id).map(|budget| tagged(budget))
+        tagged(&self.current(), id)
     }
 }
 
@@ -204,9 +204,8 @@ fn count_the_same(old: &BudgetSet, new: &BudgetSet) -> bool {
         && both.into_iter().all(|(old, new)| old.id == new.id && same_balances(old, new))
 }
 
-fn tagged(budget: &Budget) -> Tagged {
-    let Version { etag, json, .. } = version_of_one(budget);
-    Tagged { etag, json }
+fn tagged(set: &BudgetSet, id: &str) -> Option<Tagged> {
+    version_of_one(set, id).map(|Version { etag, json, .. }| Tagged { etag, json })
 }
 
 /// What a budgets file would change, and do at once.
@@ -216,7 +215,10 @@ pub fn plan(shared: &Shared, text: &str) -> Result<BudgetsPlan, ApiProblem> {
     let [old_granted, new_granted] = [&old, &new].map(|set| shared.management.granted(set));
     let change = |change: usage_types::BudgetDiff| {
         let id = &change.budget;
-        let effect = effect::of(shared, old_granted.budgets.get(id), new_granted.budgets.get(id));
+        let effect = match old.breakers.contains_key(id) {
+            true => effect::of_breaker(shared, id),
+            false => effect::of(shared, old_granted.budgets.get(id), new_granted.budgets.get(id)),
+        };
         PlannedChange::new(change, effect)
     };
     let changes = diff(&old, &new).into_iter().map(change).collect();
@@ -241,12 +243,12 @@ pub async fn change(shared: Arc<Shared>, change: BudgetsChange) -> Result<Change
     }
     let now = match (&id, management.current()) {
         (None, _) => Some(management.all()),
-        (Some(id), set) => set.budgets.get(id.as_str()).map(|budget| tagged(budget)),
+        (Some(id), set) => tagged(&set, id),
     };
     Ok(Changed { created: was.is_none() && now.is_some(), now })
 }
 
-/// What a change makes of the budgets, which version it was meant for, and which one budget it is about, if one.
+/// What a change makes of the budgets, which version it was meant for, and which one budget or breaker it is about, if one.
 struct Wanted {
     new: BudgetSet,
     was: Option<String>,
@@ -260,7 +262,7 @@ fn wanted(old: &BudgetSet, change: &BudgetsChange) -> Result<Wanted, ApiProblem>
     };
     let was = match &id {
         None => Some(version_of(old).etag),
-        Some(id) => old.budgets.get(id.as_str()).map(|budget| version_of_one(budget).etag),
+        Some(id) => version_of_one(old, id).map(|version| version.etag),
     };
     if let (BudgetsWrite::Delete { id }, None) = (&change.write, &was) {
         return Err(ApiProblem::not_found(format!("there is no budget {id:?}")));
@@ -343,7 +345,7 @@ fn entries(
 ) -> Vec<AuditRow> {
     let etag = version_of(new).etag;
     let common = entry("budget", "", origin);
-    let json = |set: &BudgetSet, id: &str| set.budgets.get(id).map(|budget| version_of_one(budget).json);
+    let json = |set: &BudgetSet, id: &str| set.form_text(id);
     let row = |difference: usage_types::BudgetDiff| {
         let action = match difference.change {
             BudgetChange::Add { .. } => "add",

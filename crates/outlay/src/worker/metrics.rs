@@ -44,6 +44,8 @@ pub struct Metrics {
     pub reservations: Count,
     /// Scopes that would be blocked now if their budgets were not in shadow.
     pub would_block_scopes: Count,
+    /// Circuits that breakers watch.
+    pub circuits: Count,
     /// Alerts raised.
     pub alerts: Counter,
     mails: Family<Kind, Count>,
@@ -134,6 +136,7 @@ impl Metrics {
                 "scopes_would_block",
                 "Scopes that would be blocked now if their budgets were not in shadow"
             ),
+            circuits: gauge!("circuits", "Scopes that circuit breakers watch, open or not"),
             alerts: counter!("alerts_raised", "Alerts raised"),
             mails: family!(Count, "mails", "Alert mails by state"),
             balances: gauge!("balances_live", "Live balances"),

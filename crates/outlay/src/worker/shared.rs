@@ -147,6 +147,7 @@ impl Shared {
         self.metrics.blocked_scopes.set(count(stats.blocked));
         self.metrics.reservations.set(count(stats.holds));
         self.metrics.rolled_back.set(count(stats.rolled_back));
+        self.metrics.circuits.set(count(stats.circuits));
         self.metrics.would_block_scopes.set(count(stats.would_block));
         self.metrics.ready.set(i64::from(self.ready().is_ok()));
         let mails = self.mail.outbox().counts();

@@ -260,6 +260,37 @@ fn a_plan_tells_whom_a_budget_would_block_that_leaves_the_shadow() {
 }
 
 #[test]
+fn a_breaker_is_managed_as_a_budget_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let trip = json!([{"requests": 3, "within": "1m"}]);
+    let loops = json!({"id": "loops", "per": ["agent"], "trip": trip, "open_for": "1h"});
+    change(&server, "PUT", "/loops", &[("if-none-match", "*")], &loops).expect(201);
+    let shown = server.get_json("/v1/budgets/loops");
+    assert_eq!(shown["half_open"], json!({"for": "3600s", "requests": 5}), "every default is written out");
+    let bot = [("namespace", "shop"), ("agent", "bot")];
+    for at in 0..3 {
+        server.post_event(&event_with(&format!("bot {at}"), "shop", 1, json!({"agent": "bot"})));
+    }
+    let answer = wait_for("the open circuit", || Some(server.check(&bot)).filter(|answer| answer.status == 429)).json();
+    assert_eq!((&answer["reason_code"], &answer["budget"]), (&json!("CIRCUIT_OPEN"), &json!("loops")));
+    let detail = answer["detail"].as_str().unwrap();
+    assert!(detail.contains("3 of 3 requests used of breaker loops for agent=bot; half open from"), "{detail}");
+
+    let file = write(dir.path(), &[]);
+    let (code, said) = budgets(&server, "plan", &file, &[]);
+    let expected = "now: no longer blocks 1 scope\n      open     agent=bot  3 requests of 3\n";
+    assert!(code == 2 && said.contains("- loops\n") && said.contains(expected), "{said}");
+    let output = server::run("budgets", &["export", "--url", &server.url, "--key", &server.key]);
+    let exported = String::from_utf8(output.stdout).unwrap();
+    assert!(exported.contains("breakers:\n  - id: loops\n    per: [agent]\n    trip: [{"), "{exported}");
+    change(&server, "DELETE", "/loops", &[("if-match", "*")], &Value::Null).expect(204);
+    assert_eq!(server.check(&bot).status, 200);
+    let rows = server.sql("select action from audit where kind = 'budget' and budget = 'loops' order by time");
+    assert_eq!(rows, [json!({"action": "add"}), json!({"action": "remove"})]);
+}
+
+#[test]
 fn the_command_says_what_is_wrong_in_a_file_and_where() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("budgets.yaml");

@@ -160,3 +160,61 @@ fn an_overage_and_a_preset_are_in_force_and_told() {
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("line 2") && detail.contains("presets.ci.mode"), "{detail}");
 }
+
+#[test]
+fn a_loop_opens_a_circuit_that_lets_a_trickle_through_and_closes() {
+    let dir = tempfile::tempdir().unwrap();
+    let budgets = Budgets::new(dir.path());
+    let file = |open_for: &str| {
+        format!(
+            "budgets: []\nbreakers:\n  - {{ id: loops, per: [agent], trip: [{{ requests: 20, within: 1m }}], open_for: {open_for}, half_open: {{ for: 1h, requests: 3 }} }}\n"
+        )
+    };
+    let write = |text: String| {
+        std::fs::write(dir.path().join("new"), text).unwrap();
+        std::fs::rename(dir.path().join("new"), dir.path().join("budgets.yaml")).unwrap();
+    };
+    write(file("1h"));
+    let server = budgets.server(&[]);
+    let (stream, _) = Stream::open(&server);
+    let bot = [("namespace", "shop"), ("agent", "bot")];
+    let mut sent = 0;
+    let mut request = |count: usize| {
+        for _ in 0..count {
+            sent += 1;
+            server.post_event(&event_with(&format!("bot {sent}"), "shop", 1, json!({"agent": "bot"})));
+        }
+    };
+    request(20);
+    let answer = check_until(&server, &bot, 429);
+    assert_eq!(answer.header("x-outlay-reason"), "CIRCUIT_OPEN");
+    let retry_after: i64 = answer.header("retry-after").parse().unwrap();
+    assert!((1..=3600).contains(&retry_after), "{retry_after}");
+    assert_eq!(server.check(&[("namespace", "shop"), ("agent", "other")]).status, 200);
+    let decision = stream.decision("loops");
+    let said = (&decision["state"], &decision["reason_code"], &decision["http_status"], &decision["used"]);
+    assert_eq!(said, (&json!("blocked"), &json!("CIRCUIT_OPEN"), &json!(429), &json!("20")));
+    wait_until_eq("the decision on the topic", &Some(decision.clone()), || published(&server, "loops|agent=bot"));
+
+    // It is open over a restart.
+    server.stop();
+    let server = budgets.server(&[]);
+    assert_eq!(check_until(&server, &bot, 429).header("x-outlay-reason"), "CIRCUIT_OPEN");
+
+    // With another time to be open it begins closed, opens, goes half open by itself, and opens again when more than the trickle comes.
+    write(file("1s"));
+    check_until(&server, &bot, 200);
+    let (stream, _) = Stream::open(&server);
+    let mut request = |count: usize| {
+        for _ in 0..count {
+            sent += 1;
+            server.post_event(&event_with(&format!("bot {sent}"), "shop", 1, json!({"agent": "bot"})));
+        }
+    };
+    let until = |state: &str| while stream.decision("loops")["state"] != state {};
+    request(20);
+    until("blocked");
+    until("allowed");
+    request(4);
+    until("blocked");
+}

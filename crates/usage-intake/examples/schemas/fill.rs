@@ -94,7 +94,8 @@ fn event(schema: &mut Tree) -> Result<(), String> {
 fn decision(schema: &mut Tree) -> Result<(), String> {
     scope_and_measure(schema)?;
     let reasons = Dimension::ALL.into_iter().map(ReasonCode::QuotaExceeded);
-    let reasons = reasons.chain([ReasonCode::GlobalQuotaExceeded, ReasonCode::WithinQuota, ReasonCode::BudgetRemoved]);
+    let reasons = reasons.chain([ReasonCode::GlobalQuotaExceeded, ReasonCode::CircuitOpen]);
+    let reasons = reasons.chain([ReasonCode::WithinQuota, ReasonCode::BudgetRemoved]);
     set(schema, "/properties/reason_code/enum", Tree::texts(reasons.map(|reason| reason.to_string())))
 }
 
@@ -117,6 +118,9 @@ fn scope_and_measure(schema: &mut Tree) -> Result<(), String> {
 }
 
 fn budgets(schema: &mut Tree) -> Result<(), String> {
+    let breaker = schema.at("/$defs/breaker/properties")?;
+    set(breaker, "/match/propertyNames/enum", dimensions())?;
+    set(breaker, "/per/items/enum", dimensions())?;
     let budget = schema.at("/$defs/budget/properties")?;
     set(budget, "/match/propertyNames/enum", dimensions())?;
     set(budget, "/per/items/enum", dimensions())?;

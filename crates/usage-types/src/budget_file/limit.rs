@@ -46,12 +46,17 @@ pub(super) fn list(list: &Field<'_>) -> Result<Vec<Limit>, BudgetError> {
 
 /// One limit: a mapping of one measure.
 pub(super) fn limit(field: &Field<'_>) -> Result<Limit, BudgetError> {
+    limit_with(field, &["overage"])
+}
+
+/// One limit in a mapping that may have other members of these names.
+pub(super) fn limit_with(field: &Field<'_>, others: &[&str]) -> Result<Limit, BudgetError> {
     let mut known = vec!["tokens", "requests", "tool_calls", "images", "compute_hours", "compute_seconds", "cost"];
     known.extend(TokenClass::ALL.map(TokenClass::name));
     known.extend(TokenClass::ALL.map(TokenClass::column));
-    known.push("overage");
-    let members = field.members(&known, "one measure, like `limit: { tokens: 1000000 }`")?;
-    let mut given = members.iter().filter(|(name, _)| *name != "overage");
+    known.extend(others);
+    let members = field.members(&known, "one measure, like `{ tokens: 1000000 }`")?;
+    let mut given = members.iter().filter(|(name, _)| !others.contains(name));
     let Some((name, first)) = given.next() else {
         return Err(field.error("no measure is named; write one, like `limit: { tokens: 1000000 }`"));
     };

@@ -13,7 +13,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
-use usage_types::{DecisionState, Dimension, TimeUs};
+use usage_types::{DecisionState, Dimension, ReasonCode, TimeUs};
 
 use self::estimate::{Read, Reading};
 use self::question::{Besides, Found};
@@ -292,6 +292,14 @@ fn respond(body: &CheckBody, written: &impl Serialize, refuse_with: Option<u16>)
     response
 }
 
+/// What has this reason, and what is at its end.
+fn rule(reason: CheckReason) -> (&'static str, &'static str) {
+    match reason {
+        CheckReason::Decision(ReasonCode::CircuitOpen) => ("breaker", "half open from"),
+        _ => ("budget", "resets"),
+    }
+}
+
 fn overage(overage: Option<&str>) -> String {
     overage.map(|overage| format!(" (and {overage} of overage)")).unwrap_or_default()
 }
@@ -302,6 +310,7 @@ fn sentence(answer: &CheckAnswer, fail_reason: Option<&str>) -> String {
         DecisionState::Allowed => "allowed",
         DecisionState::Blocked => "blocked",
     };
+    let (what, ends) = rule(answer.reason_code);
     let mut text = match (&answer.budget, &answer.limit, &answer.used) {
         (Some(budget), Some(limit), Some(used)) => {
             let currency = answer.currency.map(|currency| currency.to_string());
@@ -311,7 +320,7 @@ fn sentence(answer: &CheckAnswer, fail_reason: Option<&str>) -> String {
                 |what: &Option<String>, name| what.as_ref().map_or(String::new(), |what| format!(", {what} {name}"));
             let (held, estimate) = (more(&answer.held, "held"), more(&answer.estimate, "expected"));
             let overage = overage(answer.overage.as_deref());
-            format!("{state}: {used} of {limit}{overage} {unit} used{held}{estimate} of budget {budget} for {scope}")
+            format!("{state}: {used} of {limit}{overage} {unit} used{held}{estimate} of {what} {budget} for {scope}")
         }
         _ if answer.reason_code == CheckReason::EnforcementBehind => format!("{state}: enforcement is behind"),
         _ if answer.state == DecisionState::Allowed => "allowed: no budget matches".to_owned(),
@@ -319,13 +328,14 @@ fn sentence(answer: &CheckAnswer, fail_reason: Option<&str>) -> String {
     };
     // Writing to a String cannot fail.
     if let Some(window) = answer.window {
-        let _ = write!(text, "; resets {}", window.end);
+        let _ = write!(text, "; {ends} {}", window.end);
     }
     if let Some(shadow) = &answer.would_block {
         let unit = shadow.currency.map_or_else(|| shadow.measure.clone(), |currency| currency.to_string());
         let (budget, status, reason) = (&shadow.budget, shadow.http_status, shadow.reason_code);
         let (used, limit, overage) = (&shadow.used, &shadow.limit, overage(shadow.overage.as_deref()));
-        let _ = write!(text, "; budget {budget} in shadow would answer {status} {reason}: ");
+        let what = rule(CheckReason::Decision(reason)).0;
+        let _ = write!(text, "; {what} {budget} in shadow would answer {status} {reason}: ");
         let _ = write!(text, "{used} of {limit}{overage} {unit} used for {}", shadow.scope);
     }
     if let Some(why) = fail_reason {

@@ -132,7 +132,9 @@ fn validate(options: &ValidateOptions, out: &mut dyn Write) -> Result<ExitCode> 
         return Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let set = checked.with_context(|| options.file.display().to_string())?;
-    writeln!(out, "{}: {} budgets, all right", options.file.display(), set.budgets.len())?;
+    let breakers =
+        if set.breakers.is_empty() { String::new() } else { format!(" and {} breakers", set.breakers.len()) };
+    writeln!(out, "{}: {} budgets{breakers}, all right", options.file.display(), set.budgets.len())?;
     Ok(ExitCode::SUCCESS)
 }
 

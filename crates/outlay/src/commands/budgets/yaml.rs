@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use usage_types::BudgetSet;
 
 /// The members that come first, in this order; others follow by name.
-const FIRST: [&str; 7] = ["id", "match", "per", "window", "limits", "overrides", "plans"];
+const FIRST: [&str; 8] = ["id", "match", "per", "window", "limits", "overrides", "plans", "trip"];
 
 /// Words that some reader of YAML 1.1 or 1.2 takes for something else than a text.
 const OTHER_WORDS: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
@@ -14,42 +14,51 @@ const OTHER_WORDS: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off
 /// A file that is read as this set.
 pub fn file(comment: &str, set: &BudgetSet) -> String {
     let mut text: String = comment.lines().map(|line| format!("# {line}\n")).collect();
-    if set.budgets.is_empty() {
+    if set.ids().next().is_none() {
         text.push_str("budgets: []\n");
         return text;
     }
-    text.push_str("budgets:\n");
-    for budget in set.budgets.values() {
-        let Ok(Value::Object(members)) = serde_json::to_value(&**budget) else { continue };
+    list("budgets", set.budgets.keys().filter_map(|id| set.form(id)), &mut text);
+    list("breakers", set.breakers.keys().filter_map(|id| set.form(id)), &mut text);
+    text
+}
+
+/// A list of budgets or of breakers, where there is one.
+fn list(name: &str, forms: impl Iterator<Item = Value>, text: &mut String) {
+    for (at, form) in forms.enumerate() {
+        if at == 0 {
+            // Writing into a text cannot fail.
+            let _infallible = writeln!(text, "{name}:");
+        }
+        let Value::Object(members) = form else { continue };
         let defaults = defaults(&members);
         let is_said = |name: &&String| members.get(*name) != defaults.get(*name);
         let rank = |name: &str| FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len());
         let mut names: Vec<&String> = members.keys().filter(is_said).collect();
         names.sort_by_key(|name| rank(name));
         for (at, name) in names.into_iter().enumerate() {
-            // Writing into a text cannot fail.
             let _infallible = writeln!(text, "  {} {name}: {}", if at == 0 { "-" } else { " " }, flow(&members[name]));
         }
     }
-    text
 }
 
-/// What a budget of this window would say if it said only what it must. Some windows ask for a dimension.
+/// What a budget of this window, or a breaker, would say if it said only what it must. Some windows ask for a dimension.
 fn defaults(members: &Map<String, Value>) -> Map<String, Value> {
     let of = |name| members.get(name);
-    let least = serde_json::json!({
-        "id": "a", "match": of("match"), "per": of("per"), "window": of("window"), "limit": { "tokens": 1 },
-    });
-    let least = serde_json::json!({ "budgets": [least] });
+    let least = match of("window") {
+        Some(window) => json!({ "budgets": [{
+            "id": "a", "match": of("match"), "per": of("per"), "window": window, "limit": { "tokens": 1 },
+        }] }),
+        None => json!({ "breakers": [{ "id": "a", "trip": [{ "requests": 1, "within": "1s" }] }] }),
+    };
     let set = BudgetSet::from_canonical(&least.to_string()).unwrap_or_default();
-    let least = set.budgets.values().next().and_then(|budget| serde_json::to_value(&**budget).ok());
-    let Some(Value::Object(mut defaults)) = least else { return Map::new() };
+    let Some(Value::Object(mut defaults)) = set.form("a") else { return Map::new() };
     // These must be said, whatever they are.
-    for name in ["id", "window", "limits"] {
+    for name in ["id", "window", "limits", "trip"] {
         defaults.remove(name);
     }
-    defaults.insert("match".to_owned(), serde_json::json!({}));
-    defaults.insert("per".to_owned(), serde_json::json!([]));
+    defaults.insert("match".to_owned(), json!({}));
+    defaults.insert("per".to_owned(), json!([]));
     defaults
 }
 
@@ -90,6 +99,11 @@ mod tests {
     overrides: [{ limits: [{ tokens: 7 }], match: { user: \"~\" } }]
     alerts: { at: [0.5], to: [a@b.c] }
     mode: soft
+breakers:
+  - id: loops
+    per: [agent]
+    trip: [{ requests: 600, within: 1m }, { repeats: 20, within: 30s, tag: hash }]
+    mode: shadow
 ";
         let set = BudgetSet::from_yaml(text).unwrap_or_else(|error| panic!("{error}"));
         let written = file("made by a test\nof two lines", &set);
