@@ -1,7 +1,7 @@
 //! The core against a naive model that keeps a list of what was accepted and recomputes everything from it: random events (late, ahead of
 //! time, too late, duplicate, voided, amended, backfilled, adjusted), budgets that come, change and go with their histories, windows in awkward zones, evictions, publishes
 //! that fail, restarts. A run is named by its seed: `OUTLAY_SEED=17 cargo test -p budget-core --test model` repeats one,
-//! `OUTLAY_SEEDS=5000` runs so many.
+//! `OUTLAY_SEEDS=5000` runs so many; `./dev fuzz` does that with the release build and says how far it is.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside a test function")]
 
 #[path = "../common/mod.rs"]
@@ -9,6 +9,7 @@ mod common;
 mod kinds;
 mod moving;
 mod reference;
+mod seeds;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,6 +24,8 @@ use usage_types::{
 };
 
 const HORIZON_US: i64 = TimeUs::DAY;
+/// Steps of a run: each gives events, lets time pass, changes budgets, evicts, fails to publish or restarts, and is compared.
+const STEPS: u64 = 60;
 
 /// The compacted topics.
 #[derive(Default)]
@@ -85,6 +88,8 @@ struct World {
     waiting: Vec<(HistoryRequest, usize)>,
     next_id: u64,
     told: Told,
+    /// How many events it was given.
+    events: u64,
 }
 
 impl World {
@@ -117,6 +122,7 @@ impl World {
             waiting: Vec::new(),
             next_id: 0,
             told: Told::default(),
+            events: 0,
         }
     }
 
@@ -271,6 +277,7 @@ impl World {
 
     fn events(&mut self) {
         let count = self.random.pick(&[1, 3, 100]);
+        self.events += count;
         let (mut records, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..count {
             self.now = self.now.plus_us(self.random.below(2_000_000) as i64);
@@ -517,18 +524,11 @@ impl World {
 
 #[test]
 fn the_core_agrees_with_a_model_that_recomputes_everything() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let seeds = match number("OUTLAY_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("OUTLAY_SEEDS").unwrap_or(100),
-    };
-    for seed in seeds {
-        let run = std::panic::catch_unwind(|| {
-            let mut world = World::new(seed);
-            (0..60).for_each(|_| world.step());
-        });
-        assert!(run.is_ok(), "failed with OUTLAY_SEED={seed}");
-    }
+    seeds::run_all(seeds::asked_for(), STEPS, |seed| {
+        let mut world = World::new(seed);
+        (0..STEPS).for_each(|_| world.step());
+        world.events
+    });
 }
 
 #[test]
