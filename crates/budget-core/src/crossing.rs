@@ -30,6 +30,15 @@ struct Crossing {
     above_until: Option<TimeUs>,
 }
 
+impl Crossing {
+    /// Whether a window that starts then is another one than it was told of. Late events may move the start of a lifetime back, and the end
+    /// of what counts moves it on: one that starts before the threshold was told is the same lifetime.
+    fn is_before(&self, start: TimeUs, spec: WindowSpec) -> bool {
+        let is_lifetime = matches!(spec.bounds, Bounds::Lifetime { .. });
+        self.of < start && (!is_lifetime || self.told_at < start)
+    }
+}
+
 /// Budget, scope, kind of window and threshold: the alert's id without its window.
 pub(crate) fn crossing_key(budget: &str, scope: &Scope, window: &str, threshold: &str) -> String {
     format!("{budget}|{scope}|{window}|{threshold}")
@@ -76,7 +85,7 @@ impl Crossings {
         let fell = known.above_until.is_some_and(|until| until <= now);
         match above_until {
             None if !fell => known.above_until = Some(now),
-            Some(until) if fell && now >= known.again_from && known.of != of => {
+            Some(until) if fell && now >= known.again_from && known.is_before(of, spec) => {
                 *known = told(until);
                 return true;
             }

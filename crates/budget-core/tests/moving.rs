@@ -299,6 +299,21 @@ fn a_threshold_is_told_once_in_a_lifetime() {
 }
 
 #[test]
+fn a_late_event_that_moves_the_begin_of_a_lifetime_makes_no_other_one_of_it() {
+    let mut core = core_with(with_alerts(lifetime()));
+    let first = used("1", after(50), 90);
+    apply(&mut core, &[first.clone(), used("2", after(50), 1)]);
+    assert_eq!(raised(&mut core, after(50)), 1);
+    let void = Record::new("v", after(55), SESSION, 0).role(Role::Voids("1".into())).restating(after(50), Some(&first));
+    apply(&mut core, &[void, used("3", after(100), 1)]);
+    assert_eq!(raised(&mut core, after(100)), 0);
+    apply(&mut core, &[used("late", ten(), 90)]);
+    assert_eq!(raised(&mut core, after(115)), 0, "it begins at 10:00 now, and was told at 10:50");
+    apply(&mut core, &[used("4", after(300), 90)]);
+    assert_eq!(raised(&mut core, after(300)), 1, "the next lifetime");
+}
+
+#[test]
 fn the_longest_block_is_the_one_that_a_gateway_is_told() {
     let mut core = core_with(hourly());
     set_fresh(&mut core, [hourly(), lifetime()], ten());
