@@ -250,11 +250,11 @@ impl<'a> Naive<'a> {
                 Bounds::Calendar { .. } => {
                     above.is_some_and(|(window, _)| self.raised.insert((whose.clone(), window.start, *threshold)))
                 }
-                Bounds::Rolling(pause) | Bounds::Lifetime { idle: pause, .. } => {
+                bounds @ (Bounds::Rolling(_) | Bounds::Lifetime { .. }) => {
                     let start = above.map(|(window, _)| window.start);
                     let id = (whose.0.to_string(), whose.1.to_string(), now, threshold.to_string());
                     let tell = tell || self.told.contains_key(&id);
-                    self.crosses((whose.clone(), *threshold), start, pause.us(), now, tell)
+                    self.crosses((whose.clone(), *threshold), start, bounds, now, tell)
                 }
             };
             if let Some((_, fills)) = above.filter(|_| is_new) {
@@ -265,12 +265,19 @@ impl<'a> Naive<'a> {
     }
 
     /// Whether a threshold of a window that moves is to be told; `above`: the window's start, where it is reached.
-    fn crosses(&mut self, key: (Whose, Ppm), above: Option<TimeUs>, pause_us: i64, now: TimeUs, tell: bool) -> bool {
+    fn crosses(&mut self, key: (Whose, Ppm), above: Option<TimeUs>, bounds: Bounds, now: TimeUs, tell: bool) -> bool {
+        let (pause_us, is_lifetime) = match bounds {
+            Bounds::Calendar { .. } => unreachable!("those do not move"),
+            Bounds::Rolling(span) => (span.us(), false),
+            Bounds::Lifetime { idle, .. } => (idle.us(), true),
+        };
         if let Some(told) = self.crossed.get_mut(&key) {
             told.fell |= above.is_none();
         }
         let Some(of) = above.filter(|_| tell) else { return false };
-        let may = |told: &Crossed| told.fell && now.0 - told.at.0 >= pause_us && told.of != of;
+        // Of a lifetime that lasts, what counts begins later and later: until that is after it was told it is the same lifetime.
+        let is_another = |told: &Crossed| told.of < of && (!is_lifetime || told.at < of);
+        let may = |told: &Crossed| told.fell && now.0 - told.at.0 >= pause_us && is_another(told);
         let is_new = self.crossed.get(&key).is_none_or(may);
         if is_new {
             self.crossed.insert(key, Crossed { at: now, of, fell: false });
