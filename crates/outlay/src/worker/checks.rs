@@ -62,7 +62,7 @@ fn priced(counted: &mut Counted, question: &CheckQuestion<'_>, now: TimeUs) -> O
 fn event_of<'q>(estimate: &Estimate, dimensions: &'q Dimensions<'_>, now: TimeUs) -> UsageEvent<'q> {
     let mut own = Dimensions::default();
     for (dimension, value) in dimensions.iter() {
-        own.set(dimension, Some(value.to_owned().into()));
+        own.set(dimension, Some(value.into()));
     }
     UsageEvent {
         id: None,
