@@ -30,6 +30,15 @@ pub struct CoreConfig {
     pub hash_key: [u64; 2],
 }
 
+impl CoreConfig {
+    /// For what counts stored rows in the order of their time, for the budgets that it is given and nothing else: each row is there once and
+    /// never late, so nothing has to be remembered.
+    #[must_use]
+    pub fn of_stored_rows() -> Self {
+        Self { tracked: Vec::new(), dedup_horizon: Duration::ZERO, dedup_ids_max: 1, ..Self::default() }
+    }
+}
+
 impl Default for CoreConfig {
     /// Namespace; namespace and team; namespace, team and repository; each over hour, day and month in UTC. 24 hours.
     fn default() -> Self {

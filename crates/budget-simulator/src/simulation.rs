@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use budget_core::{Core, CoreConfig, HistoryRequest, RestoredRow};
 use usage_types::{Alert, BudgetSet, Decision, DecisionState, TimeUs, decision_key};
@@ -64,14 +63,7 @@ impl Simulation {
     /// Of these budgets.
     #[must_use]
     pub fn new(set: Arc<BudgetSet>, settings: Settings) -> Self {
-        // The lake's rows are each there once, and rows in order are never late: nothing has to be remembered.
-        let config = CoreConfig {
-            tracked: Vec::new(),
-            dedup_horizon: Duration::ZERO,
-            dedup_ids_max: 1,
-            ..CoreConfig::default()
-        };
-        let mut core = Core::new(config);
+        let mut core = Core::new(CoreConfig::of_stored_rows());
         let histories = core.set_budgets(Arc::clone(&set), settings.from);
         let history_from = histories.iter().map(|request| request.from).min().unwrap_or(settings.from);
         Self {

@@ -1,7 +1,6 @@
 //! How full a budget is, from the lake's rows by the code that decides.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use budget_core::window::window_at;
@@ -149,13 +148,7 @@ impl Task {
     /// The lake cannot be read, or it takes more memory than it may.
     pub async fn rows(self) -> Result<Vec<BalanceRow>, Failure> {
         let Self { files, tail, budget, scope, windows, memory_mib } = self;
-        let config = CoreConfig {
-            tracked: Vec::new(),
-            dedup_horizon: Duration::ZERO,
-            dedup_ids_max: 1,
-            ..CoreConfig::default()
-        };
-        let mut core = Core::new(config);
+        let mut core = Core::new(CoreConfig::of_stored_rows());
         let set = BudgetSet { budgets: [(Arc::clone(&budget.id), Arc::clone(&budget))].into(), ..BudgetSet::default() };
         let requests = core.set_budgets(Arc::new(set), windows.first());
         let from = requests.iter().map(|request| request.from).min().unwrap_or(windows.first());
