@@ -163,6 +163,8 @@ pub enum OutputFormat {
     /// An array of row objects.
     #[default]
     Json,
+    /// A row object a line.
+    Jsonl,
     /// RFC 4180 with a header line.
     Csv,
     /// An Arrow IPC stream.
@@ -173,24 +175,27 @@ pub enum OutputFormat {
 
 impl OutputFormat {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Json, Self::Csv, Self::Arrow, Self::Parquet];
+    pub const ALL: [Self; 5] = [Self::Json, Self::Jsonl, Self::Csv, Self::Arrow, Self::Parquet];
 
     /// The name in `format=`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::Jsonl => "jsonl",
             Self::Csv => "csv",
             Self::Arrow => "arrow",
             Self::Parquet => "parquet",
         }
     }
 
-    /// The media type in `Accept` and `Content-Type`. Arrow and Parquet as registered with IANA.
+    /// The media type in `Accept` and `Content-Type`. Arrow and Parquet as registered with IANA; JSON lines have none there, and this is the
+    /// usual one.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
+            Self::Jsonl => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8",
             Self::Arrow => "application/vnd.apache.arrow.stream",
             Self::Parquet => "application/vnd.apache.parquet",

@@ -127,6 +127,16 @@ impl Server {
         self.send(self.client.post(format!("{}{path}", self.url)).json(body))
     }
 
+    /// `POST` of a JSON body; the answer, whose body is still to be read.
+    pub fn post_for_stream(&self, path: &str, body: &serde_json::Value) -> Result<Response> {
+        let answer = self.ask(self.client.post(format!("{}{path}", self.url)).json(body))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        bail!("{}", problem(status, &answer.bytes()?))
+    }
+
     /// `POST` of YAML; the answer's body.
     pub fn post_text(&self, path: &str, text: &str) -> Result<Vec<u8>> {
         self.post_text_with(path, text, &[])

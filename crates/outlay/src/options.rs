@@ -118,9 +118,12 @@ pub struct ServeOptions {
     /// Memory that one SQL query may use, in MiB [default: 1024]
     #[arg(long, env = "OUTLAY_SQL_MEMORY_MIB", value_name = "MIB")]
     pub sql_memory_mib: Option<u64>,
-    /// Seconds that one SQL query may take [default: 30]
+    /// Seconds that one SQL query may take, sending its result included [default: 30]
     #[arg(long, env = "OUTLAY_SQL_TIMEOUT_S", value_name = "S")]
     pub sql_timeout_s: Option<u64>,
+    /// The most rows that one SQL query may answer with [default: 1000000]
+    #[arg(long, env = "OUTLAY_SQL_ROWS_MAX", value_name = "N")]
+    pub sql_rows_max: Option<u64>,
     /// The admin key; without it one is generated into the data folder and printed once
     #[arg(long, env = "OUTLAY_ADMIN_KEY", value_name = "KEY", hide_env_values = true)]
     pub admin_key: Option<String>,
@@ -172,7 +175,8 @@ impl ServeOptions {
         }
         pick!(data kafka log partitions replication http otlp_grpc otlp_http budgets prices intake schema_registry smtp smtp_ca mail_from commit_interval_ms
               commit_rows
-              dedup_hours dedup_ids event_bytes_max sql_memory_mib sql_timeout_s admin_key check_fail check_lag_ms log_format config)
+              dedup_hours dedup_ids event_bytes_max sql_memory_mib sql_timeout_s sql_rows_max
+              admin_key check_fail check_lag_ms log_format config)
     }
 }
 
@@ -232,6 +236,8 @@ pub struct Settings {
     pub sql_memory_mib: u64,
     /// Time of one query.
     pub sql_timeout: Duration,
+    /// Rows of one query's result.
+    pub sql_rows_max: u64,
     /// The admin key, where one was given.
     pub admin_key: Option<String>,
     /// What checks answer while balances are behind.
@@ -296,6 +302,7 @@ impl Settings {
             event_bytes_max: options.event_bytes_max.unwrap_or(256 * 1024),
             sql_memory_mib: options.sql_memory_mib.unwrap_or(1024),
             sql_timeout: Duration::from_secs(options.sql_timeout_s.unwrap_or(30).max(1)),
+            sql_rows_max: options.sql_rows_max.unwrap_or(1_000_000).max(1),
             admin_key: options.admin_key,
             check: CheckConfig {
                 fail: options.check_fail.unwrap_or_default(),

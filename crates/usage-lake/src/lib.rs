@@ -33,7 +33,10 @@ pub use lake::{CommitUnit, Committed, Lake, LakeFiles, SideOffsets};
 pub use lookup::{Chain, EventName, FoundRow, Lookup, rows_of};
 pub use ordered::{OrderedRead, OrderedRows};
 pub use query::worker as query_worker;
-pub use query::{Format, QueryConfig, QueryInput, QueryOutput, QueryPool, QueryTable, RowWriter, Tail, json_text};
+pub use query::{
+    BatchStream, Format, QueryConfig, QueryInput, QueryOutput, QueryPool, QueryStream, QueryTable, RowWriter, Tail,
+    json_text,
+};
 pub use replay::{ReplayColumns, ReplayFrom, RowStream, StoredRow, rows};
 pub use report::{Report, ReportEdges, ReportRequest, midnight, parse_zone, period};
 pub use schema::{ACCOUNTS, REJECTED, TOO_LATE, USAGE, accounts_schema, rejected_schema, usage_schema};

@@ -8,7 +8,7 @@ use usage_types::{Dimension, WindowKind};
 use crate::routes::balances::TRUNCATED;
 use crate::routes::check::{CheckBody, REFUSE_WITH, ReservationBody, TTL_DEFAULT_S, TTL_MAX_S, estimate};
 use crate::routes::events::EventsAnswer;
-use crate::routes::query::SqlBody;
+use crate::routes::query::{SQL_FORMATS, SqlBody};
 use crate::routes::simulations::SimulationBody;
 use crate::{BalanceRow, Method, OutputFormat, ReportInfo, SimulationView, StandingView, StatusView, page, schema};
 
@@ -399,10 +399,12 @@ fn rows_answer(formats: &[OutputFormat]) -> Value {
 
 fn sql(generator: &mut SchemaGenerator) -> Value {
     let body = generator.subschema_for::<SqlBody>();
-    let answer = rows_answer(&[OutputFormat::Json, OutputFormat::Csv, OutputFormat::Arrow]);
+    let answer = rows_answer(&SQL_FORMATS);
     json!({
         "operationId": "sql",
         "summary": "Ask in SQL",
+        "description": "Rows are sent while the query runs. What fails before the first MiB is a problem document; after it the connection is \
+                        cut before the end of the body, and JSON lines end in a line with the one member `error`.",
         "requestBody": { "required": true, "content": { "application/json": { "schema": body } } },
         "responses": { "200": answer },
     })

@@ -12,6 +12,7 @@ pub(crate) fn choose(
 ) -> Result<OutputFormat, ApiProblem> {
     let names = || offered.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
     if let Some(asked) = asked {
+        let asked = if asked == "ndjson" { OutputFormat::Jsonl.name() } else { asked };
         return offered
             .iter()
             .copied()
@@ -83,6 +84,8 @@ mod tests {
             (None, Some("text/csv;q=0, */*;q=0.1"), Ok(OutputFormat::Json)),
             (None, Some("text/html"), Err(406)),
             (Some("parquet"), Some("text/csv"), Ok(OutputFormat::Parquet)),
+            (None, Some("application/x-ndjson"), Ok(OutputFormat::Jsonl)),
+            (Some("ndjson"), None, Ok(OutputFormat::Jsonl)),
             (Some("xml"), None, Err(400)),
         ] {
             assert_eq!(check(asked, accept), expected, "{asked:?} {accept:?}");

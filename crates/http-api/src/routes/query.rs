@@ -15,7 +15,8 @@ use crate::{ApiProblem, OutputFormat, QueryBody, QueryOutput, SqlRequest, WARNIN
 /// The largest body of a query, in bytes.
 const SQL_BYTES_MAX: usize = 256 * 1024;
 /// What a query can be answered with.
-const SQL_FORMATS: [OutputFormat; 3] = [OutputFormat::Json, OutputFormat::Csv, OutputFormat::Arrow];
+pub(crate) const SQL_FORMATS: [OutputFormat; 4] =
+    [OutputFormat::Json, OutputFormat::Jsonl, OutputFormat::Csv, OutputFormat::Arrow];
 
 /// A query.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -23,7 +24,7 @@ const SQL_FORMATS: [OutputFormat; 3] = [OutputFormat::Json, OutputFormat::Csv, O
 pub(crate) struct SqlBody {
     /// One SQL statement that reads.
     query: String,
-    /// `json`, `csv` or `arrow`; where absent, the `Accept` header decides.
+    /// `json`, `jsonl` (also `ndjson`), `csv` or `arrow`; where absent, the `Accept` header decides.
     #[serde(default)]
     format: Option<String>,
 }

@@ -16,6 +16,8 @@ enum Format {
     Table,
     /// An array of row objects; decimals and integers beyond 2^53 as text
     Json,
+    /// A row object a line
+    Jsonl,
     /// With a header line
     Csv,
     /// An Arrow IPC stream
@@ -30,6 +32,7 @@ impl Format {
         match self {
             Self::Table | Self::Arrow => "arrow",
             Self::Json => "json",
+            Self::Jsonl => "jsonl",
             Self::Csv => "csv",
             Self::Parquet => "parquet",
         }
@@ -78,7 +81,15 @@ pub struct ReportOptions {
 /// Runs a query on a server.
 pub fn sql(options: SqlOptions) -> Result<ExitCode> {
     let body = serde_json::json!({ "query": options.query, "format": options.format.asked() });
-    print(&Server::new(&options.server)?.post("/v1/sql", &body)?, options.format)
+    let server = Server::new(&options.server)?;
+    if options.format == Format::Table {
+        return print(&server.post("/v1/sql", &body)?, options.format);
+    }
+    // As it comes: a result may be larger than this machine's memory.
+    let mut answer = server.post_for_stream("/v1/sql", &body)?;
+    let copied = std::io::copy(&mut answer, &mut std::io::stdout().lock());
+    copied.context("the result is not whole: the connection ended before it did; the server's log says why")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Asks a server for a report, or for the list of its reports.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use budget_core::{BalanceFilter, BalanceView, Kind, KindFilter, StandingState};
@@ -22,6 +22,7 @@ use usage_lake::{LakeError, QueryInput, QueryPool, Report};
 use usage_types::{Decision, DecisionState, Fill, IncreaseAsk, Measure, Mode, TimeUs, TokenClass};
 
 use super::counted::Snapshot;
+use super::rows::{self, QueryCount};
 use super::shared::Shared;
 use super::standing;
 use super::views::query_input;
@@ -81,20 +82,18 @@ impl Outlay {
     }
 
     async fn query(&self, sql: String, format: OutputFormat) -> Result<QueryOutput, ApiProblem> {
-        let begun = Instant::now();
+        let mut count = QueryCount::begin(&self.shared);
         let input = self.input(&sql).await?;
-        let result = self.queries.query(&sql, input, format_of(format)).await;
-        self.shared.metrics.count_query(result.is_ok(), begun.elapsed());
-        let output = result.map_err(problem)?;
-        Ok(answer(format, output.bytes, None))
+        let rows = self.queries.stream(&sql, input, format_of(format)).await;
+        let rows = count.note(rows).map_err(problem)?;
+        Ok(answer(format, rows::body(rows, count), None))
     }
 
     async fn focus(&self, plan: focus::Plan, format: OutputFormat) -> Result<QueryOutput, ApiProblem> {
-        let begun = Instant::now();
+        let mut count = QueryCount::begin(&self.shared);
         let input = self.input(&plan.sql).await?;
         let result = self.queries.query_batches(&plan.sql, input).await;
-        self.shared.metrics.count_query(result.is_ok(), begun.elapsed());
-        let (_, batches) = result.map_err(problem)?;
+        let (_, batches) = count.note(result).map_err(problem)?;
         let limits = self.queries.config().clone();
         let written = blocking(move || Ok(plan.write(&batches, format_of(format), &limits))).await?;
         let written = written.map_err(|error| match error.downcast::<LakeError>() {
@@ -108,7 +107,7 @@ impl Outlay {
             Err(error) => ApiProblem::internal(format!("{error:#}")),
         })?;
         let warning = written.warning();
-        Ok(answer(format, written.bytes, warning))
+        Ok(answer(format, QueryBody::Bytes(Bytes::from(written.bytes)), warning))
     }
 
     /// The turn of whoever reads the history of the lake in this process.
@@ -149,15 +148,16 @@ async fn blocking<T: Send + 'static>(
 const fn format_of(format: OutputFormat) -> usage_lake::Format {
     match format {
         OutputFormat::Json => usage_lake::Format::Json,
+        OutputFormat::Jsonl => usage_lake::Format::Jsonl,
         OutputFormat::Csv => usage_lake::Format::Csv,
         OutputFormat::Arrow => usage_lake::Format::Arrow,
         OutputFormat::Parquet => usage_lake::Format::Parquet,
     }
 }
 
-fn answer(format: OutputFormat, bytes: Vec<u8>, warning: Option<String>) -> QueryOutput {
+fn answer(format: OutputFormat, body: QueryBody, warning: Option<String>) -> QueryOutput {
     let content_type = format_of(format).content_type().to_owned();
-    QueryOutput { content_type, body: QueryBody::Bytes(Bytes::from(bytes)), warning }
+    QueryOutput { content_type, body, warning }
 }
 
 /// Runs a change in a task of its own: one that has begun ends, whether or not its client waits for it.

@@ -176,7 +176,7 @@ impl Metrics {
         zero(&self.decisions, &["blocked", "would_block", "rolled_back", "allowed"]);
         zero(&self.budget_reloads, &["ok", "refused"]);
         zero(&self.schema_fetches, &["found", "unknown", "failed"]);
-        zero(&self.queries, &["ok", "error"]);
+        zero(&self.queries, &["ok", "error", "cancelled"]);
     }
 
     /// Counts what became of events: `accepted`, `duplicate`, `too_late`, `rejected`.
@@ -211,9 +211,9 @@ impl Metrics {
         self.schema_fetches.get_or_create(&Kind { kind: result }).inc();
     }
 
-    /// Counts one query and how long it took.
-    pub fn count_query(&self, ok: bool, took: Duration) {
-        self.queries.get_or_create(&Kind { kind: if ok { "ok" } else { "error" } }).inc();
+    /// Counts one query, which ended as `ok`, `error` or `cancelled`, and how long it took.
+    pub fn count_query(&self, result: &'static str, took: Duration) {
+        self.queries.get_or_create(&Kind { kind: result }).inc();
         self.query_duration.observe(took.as_secs_f64());
     }
 

@@ -24,6 +24,7 @@ mod recover;
 mod registry;
 mod reports;
 mod restate;
+mod rows;
 mod schemas;
 mod server;
 mod shared;

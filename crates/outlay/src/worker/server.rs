@@ -274,6 +274,7 @@ fn query_config(settings: &Settings) -> Result<QueryConfig> {
     let mut config = QueryConfig::of_current_program()?;
     config.memory_mib = settings.sql_memory_mib;
     config.deadline = settings.sql_timeout;
+    config.rows_max = settings.sql_rows_max;
     Ok(config)
 }
 

@@ -7,10 +7,9 @@ use anyhow::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use budget_core::{BalanceFilter, BalanceView, Kind};
-use price_book::PriceBook;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use usage_lake::{QueryInput, Tail, rejected_batch};
+use usage_lake::{AUDIT, QueryInput, Tail, audit_schema, rejected_batch};
 use usage_types::{Budget, BudgetId, Decision, Dimension, Limit, Mode, Scope, TokenClass, Whom};
 
 use super::counted::Snapshot;
@@ -56,38 +55,39 @@ fn batch(schema: &SchemaRef, rows: &[impl Serialize]) -> Result<Vec<RecordBatch>
     Ok(batches)
 }
 
-/// What a query may read: the lake with its tail, and the views in memory that its text names.
+/// A view in memory: its name, its columns, its rows.
+type View = (&'static str, fn() -> SchemaRef, fn(&Shared, &SchemaRef) -> Result<Vec<RecordBatch>>);
+
+const VIEWS: [View; 5] = [
+    ("balances", balances_schema, balances),
+    ("decisions", decisions_schema, decisions),
+    ("alerts", alerts_schema, alerts),
+    ("budgets", budgets_schema, budgets),
+    ("prices", prices_schema, prices),
+];
+
+/// What a query may read: the lake with its tail, and the views in memory, of which those have rows that its text names.
 pub fn query_input(shared: &Shared, sql: &str) -> Result<QueryInput> {
     let sql = sql.to_ascii_lowercase();
     let snapshot: Snapshot = shared.counted.lock().tail.snapshot()?;
     let rejected = if snapshot.rejected.is_empty() { Vec::new() } else { vec![rejected_batch(&snapshot.rejected)?] };
     let tail = Tail { usage: snapshot.rows, too_late: snapshot.too_late, rejected };
     let mut input = QueryInput::of_lake(&snapshot.files, tail)?;
-    type View = (&'static str, fn(&Shared) -> Result<(SchemaRef, Vec<RecordBatch>)>);
-    let views: [View; 5] = [
-        ("balances", balances),
-        ("decisions", decisions),
-        ("alerts", alerts),
-        ("budgets", budgets),
-        ("prices", |shared| {
-            let counted = shared.counted.lock();
-            prices(counted.book())
-        }),
-    ];
-    for (name, view) in views {
+    for (name, schema, rows) in VIEWS {
+        let schema = schema();
         // A table that no query names costs nothing; one that is named by a text or comment costs a little.
-        if sql.contains(name) {
-            let (schema, rows) = view(shared)?;
-            input = input.with_table(name, schema, rows);
-        }
+        let rows = if sql.contains(name) { rows(shared, &schema)? } else { Vec::new() };
+        input = input.with_table(name, schema, rows);
     }
-    if sql.contains("audit") {
+    if sql.contains(AUDIT) {
         input.tables.push(shared.audit.view()?);
+        Ok(input)
+    } else {
+        Ok(input.with_table(AUDIT, audit_schema(), Vec::new()))
     }
-    Ok(input)
 }
 
-fn balances(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+fn balances_schema() -> SchemaRef {
     let mut fields = vec![text("budget"), text("every"), text("window_name")];
     fields.extend([time("window_start"), time("window_end"), text("zone")]);
     fields.extend(scope_fields());
@@ -95,7 +95,10 @@ fn balances(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     fields.extend([long("total_tokens"), long("requests"), long("tool_calls"), long("images")]);
     fields.extend([Field::new("compute_seconds", DataType::Decimal128(38, 9), true), money("cost"), text("currency")]);
     fields.extend([long("unpriced_events"), text("measure"), text("limit"), text("used"), text("mode")]);
-    let schema = Arc::new(Schema::new(fields));
+    Arc::new(Schema::new(fields))
+}
+
+fn balances(shared: &Shared, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
     let (mut rows, mut after) = (Vec::new(), None);
     loop {
         let page = shared.counted.lock().core.balances(&BalanceFilter::default(), after, PAGE_ROWS);
@@ -105,7 +108,7 @@ fn balances(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
             break;
         }
     }
-    Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+    batch(schema, &rows)
 }
 
 /// One row; for every further currency another one that holds nothing but its cost.
@@ -147,7 +150,7 @@ fn balance_rows(view: &BalanceView) -> Vec<Map<String, Value>> {
     rows
 }
 
-fn decisions(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+fn decisions_schema() -> SchemaRef {
     let mut fields = vec![
         text("budget"),
         text("state"),
@@ -159,9 +162,12 @@ fn decisions(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     fields.extend([text("limit"), text("used"), long("seq"), time("window_start"), time("window_end"), text("zone")]);
     fields.extend([time("decided_at"), time("expires_at"), text("would_block"), text("overage")]);
     fields.extend(scope_fields());
-    let schema = Arc::new(Schema::new(fields));
+    Arc::new(Schema::new(fields))
+}
+
+fn decisions(shared: &Shared, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
     let rows: Vec<_> = shared.counted.lock().core.decisions().map(decision_row).collect();
-    Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+    batch(schema, &rows)
 }
 
 /// What would block is a column with its reason, so that `would_block is not null` finds it.
@@ -171,7 +177,7 @@ fn decision_row(decision: &Decision) -> Map<String, Value> {
     row
 }
 
-fn alerts(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+fn alerts_schema() -> SchemaRef {
     let mut fields =
         vec![text("id"), text("budget"), text("every"), text("window_name"), text("threshold"), text("measure")];
     fields.push(text("currency"));
@@ -179,9 +185,12 @@ fn alerts(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     fields.push(text("overage"));
     fields.extend([time("raised_at"), time("window_start"), time("window_end"), text("zone")]);
     fields.extend(scope_fields());
-    let schema = Arc::new(Schema::new(fields));
+    Arc::new(Schema::new(fields))
+}
+
+fn alerts(shared: &Shared, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
     let rows: Vec<_> = shared.alerts().iter().map(|alert| flat(alert, &alert.scope)).collect();
-    Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+    batch(schema, &rows)
 }
 
 /// A decision or an alert as one flat row: its scope and its window become columns.
@@ -198,7 +207,7 @@ fn flat(value: &impl Serialize, scope: &Scope) -> Map<String, Value> {
     row
 }
 
-fn budgets(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+fn budgets_schema() -> SchemaRef {
     let names = [
         "id",
         "match",
@@ -218,12 +227,15 @@ fn budgets(shared: &Shared) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let mut fields: Vec<Field> = names.map(text).into();
     fields.extend([long("http_status"), text("canary"), text("rollback_over"), long("rollback_at_least")]);
     fields.push(Field::new("rolled_back", DataType::Boolean, true));
-    let schema = Arc::new(Schema::new(fields));
+    Arc::new(Schema::new(fields))
+}
+
+fn budgets(shared: &Shared, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
     let rolled_back: BTreeSet<BudgetId> = shared.counted.lock().core.rolled_back().cloned().collect();
     let budgets = shared.budgets.load();
     let of = |budget: &Arc<Budget>| budget_rows(budget, rolled_back.contains(&budget.id));
     let rows: Vec<Value> = budgets.budgets.values().flat_map(of).collect();
-    Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+    batch(schema, &rows)
 }
 
 /// One row for each limit: the budget's own, then those of overrides and plans.
@@ -266,7 +278,7 @@ fn budget_rows(budget: &Budget, rolled_back: bool) -> Vec<Value> {
     rows
 }
 
-fn prices(book: &PriceBook) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+fn prices_schema() -> SchemaRef {
     let fields = vec![
         text("provider"),
         text("model"),
@@ -282,7 +294,11 @@ fn prices(book: &PriceBook) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         text("as_of"),
         text("note"),
     ];
-    let schema = Arc::new(Schema::new(fields));
+    Arc::new(Schema::new(fields))
+}
+
+fn prices(shared: &Shared, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+    let book = Arc::clone(shared.counted.lock().book());
     let rows: Vec<Value> = book
         .rows()
         .map(|row| {
@@ -293,5 +309,5 @@ fn prices(book: &PriceBook) -> Result<(SchemaRef, Vec<RecordBatch>)> {
             })
         })
         .collect();
-    Ok((Arc::clone(&schema), batch(&schema, &rows)?))
+    batch(schema, &rows)
 }

@@ -27,5 +27,7 @@ mod reserving;
 mod restating;
 mod running;
 mod simulating;
+mod streaming;
 mod tracing;
+mod views;
 mod windows;

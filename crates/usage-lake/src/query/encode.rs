@@ -1,4 +1,4 @@
-//! Results as JSON, CSV, Arrow IPC or Parquet.
+//! Results as JSON, JSON lines, CSV, Arrow IPC or Parquet.
 //!
 //! Holds here: no number loses a digit on its way. In JSON integers beyond 2⁵³ and all decimals are texts, since a reader's
 //! float would round them; times are RFC 3339 in UTC.
@@ -32,6 +32,8 @@ pub enum Format {
     /// An array of row objects.
     #[default]
     Json,
+    /// A row object a line.
+    Jsonl,
     /// RFC 4180 with a header line; null is an empty field, an empty text is `""`.
     Csv,
     /// An Arrow IPC stream.
@@ -42,13 +44,14 @@ pub enum Format {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Json, Self::Csv, Self::Arrow, Self::Parquet];
+    pub const ALL: [Self; 5] = [Self::Json, Self::Jsonl, Self::Csv, Self::Arrow, Self::Parquet];
 
     /// The name, as in a request.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::Jsonl => "jsonl",
             Self::Csv => "csv",
             Self::Arrow => "arrow",
             Self::Parquet => "parquet",
@@ -60,10 +63,17 @@ impl Format {
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
+            Self::Jsonl => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8",
             Self::Arrow => "application/vnd.apache.arrow.stream",
             Self::Parquet => "application/vnd.apache.parquet",
         }
+    }
+
+    /// Whether its bytes come while rows do. Those of Parquet come at the end.
+    #[must_use]
+    pub const fn is_streamed(self) -> bool {
+        !matches!(self, Self::Parquet)
     }
 }
 
@@ -71,13 +81,14 @@ impl std::str::FromStr for Format {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|format| format.name() == text);
-        found.ok_or_else(|| format!("`{text}` is no format; use json, csv, arrow or parquet"))
+        found.ok_or_else(|| format!("`{text}` is no format; use json, jsonl, csv, arrow or parquet"))
     }
 }
 
 /// Writes batches of one schema in a format.
 pub(super) enum Encoder {
     Json { out: Vec<u8>, schema: SchemaRef, rows: u64 },
+    Jsonl { out: Vec<u8>, schema: SchemaRef },
     Csv { out: Vec<u8>, schema: SchemaRef },
     Arrow { writer: StreamWriter<Vec<u8>>, schema: SchemaRef },
     Parquet { writer: ArrowWriter<Vec<u8>>, schema: SchemaRef },
@@ -89,6 +100,7 @@ impl Encoder {
         let plain = with_texts_as(schema, &DataType::Utf8);
         Ok(match format {
             Format::Json => Self::Json { out: b"[".to_vec(), schema: Arc::clone(schema), rows: 0 },
+            Format::Jsonl => Self::Jsonl { out: Vec::new(), schema: Arc::clone(schema) },
             Format::Csv => {
                 let mut line = String::new();
                 for (at, field) in schema.fields().iter().enumerate() {
@@ -115,14 +127,15 @@ impl Encoder {
                 for at in 0..batch.num_rows() {
                     text.push_str(if *rows > 0 { ",\n" } else { "\n" });
                     *rows += 1;
-                    text.push('{');
-                    for (column, field) in schema.fields().iter().enumerate() {
-                        text.push_str(if column > 0 { "," } else { "" });
-                        push_json_text(&mut text, field.name());
-                        text.push(':');
-                        push_json(&mut text, batch.column(column), at)?;
-                    }
-                    text.push('}');
+                    push_json_row(&mut text, schema, batch, at)?;
+                }
+                out.extend_from_slice(text.as_bytes());
+            }
+            Self::Jsonl { out, schema } => {
+                let mut text = String::new();
+                for at in 0..batch.num_rows() {
+                    push_json_row(&mut text, schema, batch, at)?;
+                    text.push('\n');
                 }
                 out.extend_from_slice(text.as_bytes());
             }
@@ -146,7 +159,7 @@ impl Encoder {
     /// What is encoded so far and can be sent. Parquet comes only at the end.
     pub(super) fn drain(&mut self) -> Vec<u8> {
         match self {
-            Self::Json { out, .. } | Self::Csv { out, .. } => std::mem::take(out),
+            Self::Json { out, .. } | Self::Jsonl { out, .. } | Self::Csv { out, .. } => std::mem::take(out),
             Self::Arrow { writer, .. } => std::mem::take(writer.get_mut()),
             Self::Parquet { .. } => Vec::new(),
         }
@@ -155,7 +168,7 @@ impl Encoder {
     /// Bytes that are encoded and not drained.
     pub(super) fn pending(&self) -> usize {
         match self {
-            Self::Json { out, .. } | Self::Csv { out, .. } => out.len(),
+            Self::Json { out, .. } | Self::Jsonl { out, .. } | Self::Csv { out, .. } => out.len(),
             Self::Arrow { writer, .. } => writer.get_ref().len(),
             Self::Parquet { writer, .. } => writer.bytes_written() + writer.in_progress_size(),
         }
@@ -167,7 +180,7 @@ impl Encoder {
                 out.extend_from_slice(if rows > 0 { b"\n]\n" } else { b"]\n" });
                 out
             }
-            Self::Csv { out, .. } => out,
+            Self::Csv { out, .. } | Self::Jsonl { out, .. } => out,
             Self::Arrow { mut writer, .. } => {
                 writer.finish()?;
                 writer.into_inner()?
@@ -236,6 +249,18 @@ fn push_json_text(out: &mut String, text: &str) {
 fn push_integer(out: &mut String, magnitude: u64, text: impl std::fmt::Display) {
     // Writing to a String cannot fail.
     let _ = if magnitude > EXACT_IN_FLOAT { write!(out, "\"{text}\"") } else { write!(out, "{text}") };
+}
+
+fn push_json_row(out: &mut String, schema: &SchemaRef, batch: &RecordBatch, at: usize) -> Result<(), LakeError> {
+    out.push('{');
+    for (column, field) in schema.fields().iter().enumerate() {
+        out.push_str(if column > 0 { "," } else { "" });
+        push_json_text(out, field.name());
+        out.push(':');
+        push_json(out, batch.column(column), at)?;
+    }
+    out.push('}');
+    Ok(())
 }
 
 fn push_json(out: &mut String, column: &dyn Array, at: usize) -> Result<(), LakeError> {

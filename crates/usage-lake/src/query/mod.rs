@@ -14,6 +14,7 @@ mod encode;
 mod pool;
 mod protocol;
 mod sandbox;
+mod stream;
 mod table;
 pub mod worker;
 
@@ -25,6 +26,7 @@ use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 pub use encode::{Format, RowWriter, json_text};
 pub use pool::{QueryConfig, QueryOutput, QueryPool};
+pub use stream::{BatchStream, QueryStream};
 
 use crate::LakeError;
 use crate::account::accounts_batch;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,21 +11,18 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::encode::Format;
-use super::protocol::{
-    Done, FRAME_BYTES_MAX, FRAME_DATA, FRAME_DONE, FRAME_FAILURE, Failure, Request, RequestTable, header, stream,
-};
-use super::worker::{MEMORY_VARIABLE, OUT_OF_MEMORY, limit_bytes};
+use super::protocol::{Done, Request, RequestTable, header, stream};
+use super::stream::{BatchStream, Conversation, QueryStream};
+use super::worker::{MEMORY_VARIABLE, limit_bytes};
 use super::{QueryInput, QueryTable};
 use crate::LakeError;
 
-/// How much of a child's last words is kept.
-const STDERR_BYTES_MAX: u64 = 16 * 1024;
 const MIB: u64 = 1 << 20;
 
 /// How queries run.
@@ -43,11 +40,11 @@ pub struct QueryConfig {
     pub waiting_max: usize,
     /// Memory of one query, in MiB, its share of the tail included.
     pub memory_mib: u64,
-    /// How long a query may run, from when it has a child.
+    /// How long a query may run, from when it has a child until the last of its result is taken.
     pub deadline: Duration,
     /// The most rows of a result.
     pub rows_max: u64,
-    /// The largest result, in bytes of its format.
+    /// The largest result that is held whole, in bytes of its format.
     pub bytes_max: u64,
     /// Threads of one query.
     pub threads: usize,
@@ -96,7 +93,7 @@ pub struct QueryPool(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: QueryConfig,
-    running: Semaphore,
+    running: Arc<Semaphore>,
     waiting: AtomicUsize,
     warm: Mutex<VecDeque<Child>>,
     told_confinement: AtomicBool,
@@ -106,7 +103,7 @@ impl QueryPool {
     /// A pool; its first children start with the first call of [`warm`](Self::warm) or of a query.
     #[must_use]
     pub fn new(config: QueryConfig) -> Self {
-        let running = Semaphore::new(config.running_max.max(1));
+        let running = Arc::new(Semaphore::new(config.running_max.max(1)));
         let (waiting, warm, told) = (AtomicUsize::new(0), Mutex::default(), AtomicBool::new(false));
         Self(Arc::new(Inner { config, running, waiting, warm, told_confinement: told }))
     }
@@ -161,30 +158,56 @@ impl QueryPool {
         }
     }
 
-    /// Runs a query and returns its result in a format. Dropping the future kills the child.
+    /// Runs a query and returns its whole result in a format. Dropping the future kills the child.
     ///
     /// # Errors
     /// [`LakeError::Sql`] where the query is wrong, not allowed or fails; the `Query…` errors where a limit is reached.
     pub async fn query(&self, sql: &str, input: QueryInput, format: Format) -> Result<QueryOutput, LakeError> {
-        let inner = &self.0;
-        let waits = Waiting::enter(&inner.waiting, inner.config.running_max + inner.config.waiting_max)?;
-        let _permit = inner.running.acquire().await.map_err(|error| LakeError::QueryWorker(error.to_string()))?;
-        let request = self.request(sql, input, format).await?;
+        let mut stream = self.open(sql, input, format, self.0.config.bytes_max).await?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = stream.next().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(QueryOutput { format, bytes, rows: stream.rows().unwrap_or_default() })
+    }
+
+    /// Runs a query and returns its result as it is made, in bounded memory whatever its size; what comes only at its end, as Parquet does,
+    /// is bounded in size instead. The deadline holds up to the last byte that is taken.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query), for what fails before the first MiB; what fails later is in the stream.
+    pub async fn stream(&self, sql: &str, input: QueryInput, format: Format) -> Result<QueryStream, LakeError> {
+        let bytes_max = if format.is_streamed() { u64::MAX } else { self.0.config.bytes_max };
+        self.open(sql, input, format, bytes_max).await
+    }
+
+    /// Runs a query and returns its result as batches as they are made.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn stream_batches(&self, sql: &str, input: QueryInput) -> Result<BatchStream, LakeError> {
+        BatchStream::of(self.stream(sql, input, Format::Arrow).await?).await
+    }
+
+    async fn open(
+        &self,
+        sql: &str,
+        input: QueryInput,
+        format: Format,
+        bytes_max: u64,
+    ) -> Result<QueryStream, LakeError> {
+        let (inner, config) = (&self.0, &self.0.config);
+        let waits = Waiting::enter(inner, config.running_max + config.waiting_max)?;
+        let permit = Arc::clone(&inner.running).acquire_owned().await;
+        let permit = permit.map_err(|error| LakeError::QueryWorker(error.to_string()))?;
+        let request = self.request(sql, input, format, bytes_max).await?;
         let child = self.take()?;
         // The next one starts while this one works.
         self.warm()?;
-        let limit = inner.config.deadline;
-        let answered = tokio::time::timeout(limit, self.converse(child, request)).await;
-        drop(waits);
-        let (bytes, done) = answered.map_err(|_| LakeError::QueryTime { limit_s: limit.as_secs().max(1) })??;
-        if !inner.told_confinement.swap(true, Ordering::Relaxed) {
-            if done.confined {
-                debug!(confinement = done.confinement, "query workers are confined");
-            } else {
-                warn!(confinement = done.confinement, "query workers are not fully confined on this system");
-            }
-        }
-        Ok(QueryOutput { format, bytes, rows: done.rows })
+        let deadline = Instant::now() + config.deadline;
+        let conversation = Conversation { child, request, deadline, bytes_max, config: config.clone() };
+        let inner = Arc::clone(inner);
+        conversation.start(format, (permit, waits), move |done| inner.tell_confinement(done)).await
     }
 
     /// Runs a query and returns its result as batches.
@@ -203,13 +226,19 @@ impl QueryPool {
     }
 
     /// The bytes of a request, part by part.
-    async fn request(&self, sql: &str, input: QueryInput, format: Format) -> Result<Vec<Vec<u8>>, LakeError> {
+    async fn request(
+        &self,
+        sql: &str,
+        input: QueryInput,
+        format: Format,
+        bytes_max: u64,
+    ) -> Result<Vec<Vec<u8>>, LakeError> {
         let config = &self.0.config;
         let mut request = Request {
             sql: sql.to_owned(),
             format,
             rows_max: config.rows_max,
-            bytes_max: config.bytes_max,
+            bytes_max,
             threads: config.threads,
             memory_bytes: config.memory_mib * MIB,
             deadline_ms: u64::try_from(config.deadline.as_millis()).unwrap_or(u64::MAX),
@@ -229,110 +258,33 @@ impl QueryPool {
         })
         .await?
     }
+}
 
-    async fn converse(&self, mut child: Child, request: Vec<Vec<u8>>) -> Result<(Vec<u8>, Done), LakeError> {
-        let missing = || LakeError::QueryWorker("a child without pipes".to_owned());
-        let mut stdin = child.stdin.take().ok_or_else(missing)?;
-        let mut stdout = child.stdout.take().ok_or_else(missing)?;
-        let stderr = child.stderr.take().ok_or_else(missing)?;
-        let speak = async {
-            for part in &request {
-                // A child that died does not read on; how it ended says why.
-                if stdin.write_all(part).await.is_err() {
-                    return;
-                }
-            }
-            let _ = stdin.flush().await;
-        };
-        let last_words = async {
-            let mut text = Vec::new();
-            let _ = stderr.take(STDERR_BYTES_MAX).read_to_end(&mut text).await;
-            String::from_utf8_lossy(&text).into_owned()
-        };
-        let (_, answer) = tokio::join!(speak, self.listen(&mut stdout));
-        if let Some(answer) = answer? {
-            // The answer is complete: what the child still does is of no interest.
-            let _ = child.start_kill();
-            return answer;
+impl Inner {
+    fn tell_confinement(&self, done: &Done) {
+        if self.told_confinement.swap(true, Ordering::Relaxed) {
+            return;
         }
-        drop(stdin);
-        let (words, status) = tokio::join!(last_words, child.wait());
-        let status = status.map_err(|error| LakeError::QueryWorker(error.to_string()))?;
-        Err(self.ended(status, &words))
-    }
-
-    /// Reads frames up to the last one; `None` where the child ended before it.
-    async fn listen(
-        &self,
-        stdout: &mut (impl AsyncReadExt + Unpin),
-    ) -> Result<Option<Result<(Vec<u8>, Done), LakeError>>, LakeError> {
-        let config = &self.0.config;
-        let mut bytes = Vec::new();
-        loop {
-            let mut head = [0; 5];
-            if stdout.read_exact(&mut head).await.is_err() {
-                return Ok(None);
-            }
-            let len = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
-            if len > FRAME_BYTES_MAX || (bytes.len() + len) as u64 > config.bytes_max + FRAME_BYTES_MAX as u64 {
-                return Err(LakeError::QueryWorker("it sent more than it may".to_owned()));
-            }
-            let mut payload = vec![0; len];
-            if stdout.read_exact(&mut payload).await.is_err() {
-                return Ok(None);
-            }
-            match head[0] {
-                FRAME_DATA => bytes.append(&mut payload),
-                FRAME_DONE => return Ok(Some(Ok((bytes, serde_json::from_slice(&payload)?)))),
-                FRAME_FAILURE => return Ok(Some(Err(self.failed(serde_json::from_slice(&payload)?)))),
-                kind => return Err(LakeError::QueryWorker(format!("it sent a frame of kind {kind}"))),
-            }
+        if done.confined {
+            debug!(confinement = done.confinement, "query workers are confined");
+        } else {
+            warn!(confinement = done.confinement, "query workers are not fully confined on this system");
         }
-    }
-
-    fn failed(&self, failure: Failure) -> LakeError {
-        let config = &self.0.config;
-        match failure {
-            Failure::Sql(message) => LakeError::Sql(message),
-            Failure::Memory => LakeError::QueryMemory { limit_mib: config.memory_mib },
-            Failure::Depth => LakeError::QueryDepth,
-            Failure::Rows => LakeError::QueryResult { limit: config.rows_max, unit: "rows" },
-            Failure::Bytes => LakeError::QueryResult { limit: config.bytes_max, unit: "bytes" },
-            Failure::Worker(message) => LakeError::QueryWorker(message),
-        }
-    }
-
-    /// What it means that a child ended without an answer: the standard library says on the error output which limit it was.
-    fn ended(&self, status: ExitStatus, words: &str) -> LakeError {
-        let limit_mib = self.0.config.memory_mib;
-        if words.contains("overflowed its stack") {
-            return LakeError::QueryDepth;
-        }
-        if OUT_OF_MEMORY.iter().any(|sign| words.contains(sign)) {
-            return LakeError::QueryMemory { limit_mib };
-        }
-        #[cfg(unix)]
-        if std::os::unix::process::ExitStatusExt::signal(&status) == Some(9) {
-            // We kill a child only after its answer: this was the system, short of memory.
-            return LakeError::QueryMemory { limit_mib };
-        }
-        warn!(%status, words, "a query worker ended without an answer");
-        LakeError::QueryWorker(format!("it ended without an answer ({status})"))
     }
 }
 
 /// Counts a query from when it is asked until it is answered or given up.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting(Arc<Inner>);
 
-impl<'a> Waiting<'a> {
-    fn enter(count: &'a AtomicUsize, max: usize) -> Result<Self, LakeError> {
-        let entered = Self(count);
-        if count.fetch_add(1, Ordering::Relaxed) >= max { Err(LakeError::QueryBusy) } else { Ok(entered) }
+impl Waiting {
+    fn enter(inner: &Arc<Inner>, max: usize) -> Result<Self, LakeError> {
+        let entered = Self(Arc::clone(inner));
+        if inner.waiting.fetch_add(1, Ordering::Relaxed) >= max { Err(LakeError::QueryBusy) } else { Ok(entered) }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
