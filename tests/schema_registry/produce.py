@@ -2,7 +2,8 @@
 
     python produce.py avro|protobuf|json REGISTRY-URL BROKERS TOPIC [CONTENT-TYPE]
 
-Each event goes as the published schema of its format says. `mock://` is the client library's own registry, which only that process knows.
+Each event goes as the published schema of its format says. `mock://` is the client library's own registry, which only that process knows: Avro
+then goes by the schema that counts without a registry.
 """
 
 import importlib
@@ -31,7 +32,8 @@ def avro(client):
             event["cost"] = event["cost"] | {"amount": Decimal(event["cost"]["amount"])}
         return event
 
-    return AvroSerializer(client, (SCHEMAS / "usage-event.v1.avsc").read_text(), record), lambda event: event
+    schema = "usage-event.v1-0.avsc" if registry == "mock://" else "usage-event.v1.avsc"
+    return AvroSerializer(client, (SCHEMAS / schema).read_text(), record), lambda event: event
 
 
 def protobuf(client):

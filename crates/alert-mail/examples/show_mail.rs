@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         raised_at: start.plus_us(14 * TimeUs::HOUR),
         to: Vec::new(),
         overage: None,
+        progress: None,
     };
     std::io::stdout().write_all(Content::of(&alert).html.as_bytes())?;
     Ok(())

@@ -48,6 +48,8 @@ struct Facts {
     burn: String,
     projection: String,
     consequence: String,
+    /// How far the job has come, where that is known.
+    progress: Option<String>,
     as_of: String,
     /// Whether the window moves, so that it has no end at which it resets.
     moves: bool,
@@ -90,6 +92,7 @@ impl Facts {
                 _ => consequence(alert, exhausted, blocks, &end, &unit),
             },
             moves: kind.is_some(),
+            progress: alert.progress.map(|progress| progress.to_string()),
             as_of: moment(alert.raised_at, zone),
             unit: unit.name(),
             resets: match kind {
@@ -118,7 +121,7 @@ impl Facts {
             [] => "everything".to_owned(),
             scope => scope.iter().map(|(d, value)| format!("{d} {value}")).collect::<Vec<_>>().join(", "),
         };
-        vec![
+        let mut rows = vec![
             ("Budget", self.budget.clone()),
             ("Scope", scope),
             ("Used", format!("{} of {} {} ({})", self.used, self.limit, self.unit, self.share())),
@@ -126,7 +129,9 @@ impl Facts {
             ("Projection", self.projection.clone()),
             ("Window", self.window.clone()),
             (if self.moves { "Until" } else { "Resets" }, self.resets.clone()),
-        ]
+        ];
+        rows.extend(self.progress.clone().map(|progress| ("Job so far", progress)));
+        rows
     }
 
     fn headline(&self) -> String {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use alert_mail::{Content, MailConfig, MailError, MailState, Outbox, OutboxOptions};
 use support::{Mail, Running, Server, alert, emls, entry_where, open, quick};
 use tempfile::TempDir;
-use usage_types::{Alert, Currency, Dimension, Scope, TimeUs};
+use usage_types::{Alert, Currency, Dimension, Progress, Scope, TimeUs};
 
 fn folder_outbox(dir: &TempDir) -> Outbox {
     let config = MailConfig::folder(dir.path().join("mail"));
@@ -239,6 +239,15 @@ fn each_kind_of_alert_says_what_it_means() {
             Alert { used: "1100000".into(), overage: Some("100000".into()), exhausted_at: None, ..base.clone() },
             "80% of budget support-daily reached: support (1,100,000 of 1,000,000 tokens)",
             vec!["are now refused (HTTP 403"],
+        ),
+        (
+            Alert {
+                scope: Scope::new([(Dimension::Job, "nightly")]),
+                progress: Some(Progress { processed: 8200, total: Some(10_000) }),
+                ..base.clone()
+            },
+            "80% of budget support-daily reached: job nightly (812,345 of 1,000,000 tokens)",
+            vec!["8200 of 10000 records (82.0%)"],
         ),
         (
             Alert {

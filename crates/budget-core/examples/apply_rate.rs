@@ -79,6 +79,7 @@ fn event(n: u64, user: u64, time: TimeUs, random: &mut Random) -> UsageEvent<'st
         tool_calls: 0,
         images: 0,
         role: usage_types::Role::Usage,
+        progress: None,
         compute: ComputeNs(0),
         cost: None,
         tags: BTreeMap::new(),

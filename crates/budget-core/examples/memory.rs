@@ -43,6 +43,7 @@ fn fill(core: &mut Core, events: usize, values: impl Fn(usize) -> Vec<(Dimension
                     tool_calls: 0,
                     images: 0,
                     role: usage_types::Role::Usage,
+                    progress: None,
                     compute: ComputeNs(0),
                     cost: None,
                     tags: BTreeMap::new(),

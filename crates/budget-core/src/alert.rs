@@ -170,6 +170,7 @@ fn alert(
         raised_at: now,
         to: budget.alerts.to.clone(),
         overage: fill.limit.told_overage(),
+        progress: None,
     }
 }
 

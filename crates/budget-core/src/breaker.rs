@@ -109,6 +109,7 @@ impl OpenCircuit {
             would_block: None,
             rolled_back: None,
             overage: None,
+            progress: None,
         };
         if self.breaker.mode == Mode::Shadow { decision.shadowed() } else { decision }
     }

@@ -19,6 +19,7 @@ use crate::dedup::{Dedup, Fingerprint};
 use crate::fold::{BATCH, Fold};
 use crate::holds::{HOLDS_MAX, Holds};
 use crate::input::{Disposition, Input, Restates, RestoredRow, fold, row_fold, seconds, taken_back};
+use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::output::{CoreStats, Effects, HoldsFull};
 use crate::rollback::Rollbacks;
@@ -45,6 +46,7 @@ pub struct Core {
     holds: Holds,
     rollbacks: Rollbacks,
     breakers: Breakers,
+    jobs: Jobs,
     /// The newest append time that was seen, and of that the newest before the first batch.
     newest: Option<TimeUs>,
     restored_until: Option<TimeUs>,
@@ -76,6 +78,7 @@ impl Core {
             holds: Holds::default(),
             rollbacks: Rollbacks::default(),
             breakers: Breakers::default(),
+            jobs: Jobs::default(),
             newest: None,
             restored_until: None,
             applied: false,
@@ -100,6 +103,9 @@ impl Core {
                 self.settle(input.event, disposition);
                 if let Disposition::Accepted { time, .. } = disposition {
                     self.breakers.note(input.event, input.cost, input.position.append_time);
+                    if let Some(progress) = input.event.progress {
+                        self.jobs.note(&input.event.dimensions, time, progress);
+                    }
                     match &input.event.role {
                         Role::Usage | Role::Backfill | Role::Adjusts(_) => folds.push(fold(input, time)),
                         role @ (Role::Amends(_) | Role::Voids(_)) => {
@@ -194,6 +200,9 @@ impl Core {
         let append_s = seconds(row.append_time);
         if self.dedup.remembers(append_s) {
             self.dedup.admit(fingerprint, append_s);
+        }
+        if let Some(progress) = row.progress.filter(|_| !row.reversal) {
+            self.jobs.note(row.dimensions, row.time, progress);
         }
         self.ledger.fold(&[row_fold(row)]);
     }
@@ -335,9 +344,11 @@ impl Core {
         for (id, scope) in self.breakers.take_opened() {
             keys.insert(decision_key(id, &scope), (id.to_string(), scope));
         }
-        let decisions = self.decisions.decide(&mut self.ledger, (&self.budgets, &self.breakers), now, keys);
+        let decisions = self.decisions.decide(&mut self.ledger, (&self.budgets, &self.breakers, &self.jobs), now, keys);
         let tombstones = self.decisions.forget(now);
-        Effects { decisions, tombstones, alerts: alerts.into_values().collect() }
+        let mut alerts: Vec<Alert> = alerts.into_values().collect();
+        alerts.iter_mut().for_each(|alert| alert.progress = self.jobs.of(&alert.scope));
+        Effects { decisions, tombstones, alerts }
     }
 
     /// Takes back effects that could not be published: the next [`Core::effects`] has them again, as far as they still hold.
@@ -418,7 +429,9 @@ impl Core {
     #[must_use]
     pub fn balances(&self, filter: &BalanceFilter, after: Option<Cursor>, rows_max: usize) -> BalancePage {
         let now = self.newest.map_or(self.clock, |newest| self.clock.max(newest));
-        view::balances(&self.ledger, &self.budgets, filter, now, after, rows_max)
+        let mut page = view::balances(&self.ledger, &self.budgets, filter, now, after, rows_max);
+        page.rows.iter_mut().for_each(|row| row.progress = self.jobs.of(&row.scope));
+        page
     }
 
     /// The budgets that have rolled back.
@@ -444,6 +457,7 @@ impl Core {
             if before.0.div_euclid(TimeUs::MINUTE) != floor.0.div_euclid(TimeUs::MINUTE) {
                 self.alerts.forget_ended(floor);
                 self.breakers.forget_idle(append_time);
+                self.jobs.forget(floor);
             }
         }
         let more_ids = self.dedup.sweep(SWEPT_SHARDS_MAX);

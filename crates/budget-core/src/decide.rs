@@ -16,6 +16,7 @@ use usage_types::{
 use crate::balance::Flags;
 use crate::breaker::{Breakers, OpenCircuit};
 use crate::budgets::{BudgetState, Budgets};
+use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::moving::Used;
 use crate::rollback;
@@ -183,7 +184,7 @@ impl Decisions {
     pub(crate) fn decide(
         &mut self,
         ledger: &mut Ledger,
-        (budgets, breakers): (&Budgets, &Breakers),
+        (budgets, breakers, jobs): (&Budgets, &Breakers, &Jobs),
         now: TimeUs,
         mut keys: Keys,
     ) -> Vec<Decision> {
@@ -217,7 +218,8 @@ impl Decisions {
                 self.starts.insert((at, newest));
             }
             let seq = last.map_or(self.endings.floor(), |last| last.seq) + 1;
-            let Some(decision) = decision(verdict, budget, scope, (last, seq), forced, now) else { continue };
+            let Some(mut decision) = decision(verdict, budget, scope, (last, seq), forced, now) else { continue };
+            decision.progress = jobs.of(&decision.scope).filter(|_| decision.state == DecisionState::Blocked);
             made.push(decision.clone());
             self.put(key, decision);
         }
@@ -357,6 +359,7 @@ fn from_budget(budget: &Budget, scope: Scope, window: Window, fill: Fill, seq: u
         would_block: None,
         rolled_back: None,
         overage: fill.limit.told_overage(),
+        progress: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What goes into the state machine, what becomes of it, and what it adds to balances.
 
-use usage_types::{ComputeNs, Cost, Currency, Dimensions, EventPosition, Pico, TimeUs, Tokens, UsageEvent};
+use usage_types::{ComputeNs, Cost, Currency, Dimensions, EventPosition, Pico, Progress, TimeUs, Tokens, UsageEvent};
 
 use crate::balance::Usage;
 use crate::fold::Fold;
@@ -54,6 +54,8 @@ pub struct RestoredRow<'a> {
     pub cost: Option<(Pico, Currency)>,
     /// Whether it takes back all of this instead of adding it. The amounts are those of the row that it takes back.
     pub reversal: bool,
+    /// How far its job had come with it.
+    pub progress: Option<Progress>,
 }
 
 /// What became of an event.

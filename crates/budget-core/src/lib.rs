@@ -11,7 +11,7 @@
 //! The map: [`window`] calendar windows, `moving` those that move on with time, `slab` and `intern` the containers, `dedup` ids that were seen, `balance` the sums,
 //! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `mode` and `rollback` for whom they are effective,
 //! `breaker` who burns too fast, `decide`, `alert` and `crossing` what follows from the balances, `view`
-//! how they are read, `check` and `holds` what a request is told before it is made, `config`, `input` and `output` what
+//! how they are read, `check` and `holds` what a request is told before it is made, `jobs` how far jobs have come, `config`, `input` and `output` what
 //! goes in and comes out, `core` all of it together.
 
 mod alert;
@@ -28,6 +28,7 @@ mod fold;
 mod holds;
 mod input;
 mod intern;
+mod jobs;
 mod ledger;
 mod mode;
 mod moving;

@@ -204,6 +204,7 @@ pub(crate) fn decision(budget: &Budget, rolled_back: RolledBack, seq: u64, now: 
         would_block: None,
         rolled_back: Some(rolled_back),
         overage: None,
+        progress: None,
     }
 }
 

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use usage_types::{
-    Amount, BudgetId, ComputeNs, DimensionSet, Fill, Measure, Mode, Money, Scope, TimeUs, Tokens, Window, WindowKind,
-    WindowSpec,
+    Amount, BudgetId, ComputeNs, DimensionSet, Fill, Measure, Mode, Money, Progress, Scope, TimeUs, Tokens, Window,
+    WindowKind, WindowSpec,
 };
 
 use crate::balance::{Balance, Flags};
@@ -123,6 +123,8 @@ pub struct BalanceView {
     pub unpriced: u64,
     /// A sum has reached the end of its range and stands still.
     pub saturated: bool,
+    /// Of a job: how far it has come, by its latest event that says so.
+    pub progress: Option<Progress>,
 }
 
 impl BalanceView {
@@ -261,6 +263,7 @@ fn view_of(
         costs: balance.costs(),
         unpriced,
         saturated: balance.flags.has(Flags::SATURATED),
+        progress: None,
     }
 }
 

@@ -79,6 +79,7 @@ fn main() {
                     compute: ComputeNs(0),
                     cost: Some((Pico(12_500_000_000 + i128::from(random.below(1_000_000))), Currency::USD)),
                     reversal: false,
+                    progress: None,
                 }
             })
             .collect();

@@ -130,6 +130,7 @@ impl Row {
             compute: self.compute,
             cost: self.cost,
             reversal: self.reversal,
+            progress: None,
         }
     }
 }

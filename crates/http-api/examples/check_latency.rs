@@ -55,6 +55,7 @@ fn event(number: u64) -> UsageEvent<'static> {
         cost: None,
         tags: BTreeMap::new(),
         role: Role::Usage,
+        progress: None,
     }
 }
 

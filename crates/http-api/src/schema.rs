@@ -135,6 +135,9 @@ pub struct Decision {
     /// How much more than the limit is let through, in units of the measure; absent where nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     overage: Option<String>,
+    /// Of a block of a job: how far that has come, where its events say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
 }
 
 /// That a budget blocks nobody any more, because it blocked too many.
@@ -154,6 +157,15 @@ pub struct WouldBlock {
     reason_code: ReasonCode,
     /// What a gateway would answer: 403 or 429.
     http_status: u16,
+}
+
+/// How many of its records a job has processed.
+#[derive(JsonSchema)]
+pub struct Progress {
+    processed: u64,
+    /// Of how many; absent where the job does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
 }
 
 /// One alert: a balance has reached a threshold of its budget.
@@ -187,6 +199,9 @@ pub struct Alert {
     /// How much more than the limit is let through, in units of the measure; absent where nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     overage: Option<String>,
+    /// Of a job: how far it has come, where its events say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
 }
 
 /// The reason code of a rejected event.

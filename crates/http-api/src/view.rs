@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use usage_types::{Alert, Currency, DecisionState, Dimension, Rejection, Scope, TimeUs, Window, WindowKind};
+use usage_types::{Alert, Currency, DecisionState, Dimension, Progress, Rejection, Scope, TimeUs, Window, WindowKind};
 
 use crate::schema;
 
@@ -60,6 +60,10 @@ pub struct BalanceRow {
     /// What reaching the limit does: `hard` blocks, `soft` and `shadow` do not; absent without a budget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// Of a job: how many of its records it has processed, by its latest event of the last day that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Progress>")]
+    pub progress: Option<Progress>,
 }
 
 /// One report that can be asked for.

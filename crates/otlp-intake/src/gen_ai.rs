@@ -203,6 +203,7 @@ pub(crate) fn blank(
         cost: None,
         tags,
         role: Role::Usage,
+        progress: None,
     })
 }
 

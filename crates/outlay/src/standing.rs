@@ -137,6 +137,7 @@ fn unused(budget: &Budget, scope: &Scope, at: TimeUs) -> Vec<BalanceRow> {
         used_ppm: Some(0),
         state: Some(DecisionState::Allowed),
         mode: Some(mode_of(budget, &scope).name().to_owned()),
+        progress: None,
     };
     limits.fills(|_| Amount(0)).map(row).collect()
 }

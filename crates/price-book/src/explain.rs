@@ -144,6 +144,7 @@ fn request(dimensions: Dimensions<'_>, input: u64, time: TimeUs) -> UsageEvent<'
         cost: None,
         tags: std::collections::BTreeMap::new(),
         role: Role::Usage,
+        progress: None,
     }
 }
 

@@ -46,6 +46,12 @@ pub fn encode(event: &UsageEvent<'_>) -> Vec<u8> {
         json.quoted("currency", &currency);
         json.end();
     }
+    if let Some(progress) = event.progress {
+        json.count("processed", progress.processed);
+        if let Some(total) = progress.total {
+            json.count("total", total);
+        }
+    }
     if !event.tags.is_empty() {
         json.begin("tags");
         for (name, value) in &event.tags {

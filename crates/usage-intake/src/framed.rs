@@ -2,7 +2,8 @@
 //!
 //! The event is written as native JSON and read as such, so that there is one mapping and one set of rules, and a refusal names the
 //! same field. Members that the native event does not know are left out, as there.
-//! Deliberately absent: asking a registry. The caller knows which schema an id stands for; where nobody does, our published one counts.
+//! Deliberately absent: asking a registry. The caller knows which schema an id stands for; where nobody does, our published one counts,
+//! of Avro the first one.
 
 mod avro;
 mod avro_schema;
@@ -105,7 +106,7 @@ impl WriterSchema {
 
 impl Intake {
     /// Reads one record's value that starts with a schema registry's prefix, written with the schema `writer`. Without one the header
-    /// `content-type` says what it is, else the configuration, and it was written with our published schema.
+    /// `content-type` says what it is, else the configuration, and it was written with our published schema (Avro: `usage-event.v1-0.avsc`).
     ///
     /// Headers and `received_at` are as for [`Intake::decode_record`].
     ///
@@ -130,7 +131,7 @@ impl Intake {
             Some(Writer::Refused(rejection)) => return Err(rejection.clone()),
             Some(Writer::Json) => return read(text(bytes)?, binding, headers, &self.site(&named, received_at)),
             None => match declared.unwrap_or(self.config.framed) {
-                Encoding::Avro => AvroWriter::published().to_json(bytes)?,
+                Encoding::Avro => AvroWriter::without_registry().to_json(bytes)?,
                 Encoding::Protobuf => ProtobufWriter::published().to_json(bytes)?,
                 Encoding::Json => return read(text(bytes)?, binding, headers, &self.site(&named, received_at)),
             },

@@ -114,6 +114,8 @@ impl<'de> Visitor<'de> for Event<'_, 'de> {
                 }
                 Member::Backfill => given.backfill = map.next_value::<Option<bool>>()?.unwrap_or(false),
                 Member::Adjusts => given.adjusts = map.next_value_seed(Text(context))?,
+                Member::Processed => given.processed = map.next_value_seed(Count(context))?,
+                Member::Total => given.total = map.next_value_seed(Count(context))?,
             }
         }
         fill(&mut event.dimensions, self.named);
@@ -136,6 +138,7 @@ pub(crate) fn blank<'a>(id: Option<Cow<'a, str>>, source: Cow<'a, str>) -> Usage
         tool_calls: 0,
         images: 0,
         role: Role::Usage,
+        progress: None,
         compute: ComputeNs(0),
         cost: None,
         tags: BTreeMap::new(),

@@ -247,6 +247,8 @@ fn column(name: &str, is_lake: bool) -> Option<Column> {
         "requests" => of("", "requests", Kind::Count),
         "tool_calls" => of("", "tool_calls", Kind::Count),
         "images" => of("", "images", Kind::Count),
+        "processed" => of("", "processed", Kind::Count),
+        "total" => of("", "total", Kind::Count),
         "compute_seconds" => of("", "compute_seconds", Kind::Decimal),
         "backfill" => of("", "backfill", Kind::Flag),
         "usage" => of("", "usage", Kind::Object),

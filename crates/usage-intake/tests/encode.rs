@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use usage_intake::{COMPUTE_MAX, COST_MAX, Headers, Intake, encode};
 use usage_types::{
-    ComputeNs, Currency, Dimension, Dimensions, Pico, Role, TimeUs, TokenClass, Tokens, UsageEvent, canonical_key,
+    ComputeNs, Currency, Dimension, Dimensions, Pico, Progress, Role, TimeUs, TokenClass, Tokens, UsageEvent,
+    canonical_key,
 };
 
 /// 2000-01-01T00:00:00Z and 10000-01-01T00:00:00Z in microseconds: the times that are read.
@@ -43,6 +44,7 @@ prop_compose! {
         currency in "[A-Z]{3}",
         tags in proptest::collection::btree_map(text(), prop_oneof![Just(String::new()), text()], 0..4),
         role in role(),
+        progress in proptest::option::of((count(), proptest::option::of(count()))),
     ) -> UsageEvent<'static> {
         let mut dimensions = Dimensions::default();
         for (dimension, value) in Dimension::ALL.into_iter().zip(values) {
@@ -67,6 +69,7 @@ prop_compose! {
             cost: cost.map(|amount| (Pico(amount), currency)),
             tags: tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect::<BTreeMap<_, _>>(),
             role,
+            progress: progress.map(|(done, more)| Progress { processed: done, total: more.map(|more| done.max(more)) }),
         };
         as_intake_would_take_it(event)
     }
@@ -80,6 +83,7 @@ fn as_intake_would_take_it(event: UsageEvent<'static>) -> UsageEvent<'static> {
         tool_calls: 0,
         images: 0,
         compute: ComputeNs(0),
+        progress: None,
         ..event.clone()
     };
     match event.role {
@@ -126,6 +130,7 @@ fn zeros_and_what_is_not_named_are_left_out() {
         cost: None,
         tags: BTreeMap::new(),
         role: Role::Voids("e-1".into()),
+        progress: None,
     };
     let written = String::from_utf8(encode(&void)).unwrap();
     // 1,795,255,200 s after the epoch is 2026-11-21T10:00:00Z: 20,778 days and ten hours.

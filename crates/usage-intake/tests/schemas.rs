@@ -13,7 +13,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use usage_intake::{DeadLetter, Headers, Intake, RecordParts};
 use usage_types::{
-    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Every, ReasonCode, RejectCode, Rejection,
+    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Every, Progress, ReasonCode, RejectCode, Rejection,
     RolledBack, Scope, TimeUs, TokenClass, Window, WindowKind,
 };
 
@@ -106,7 +106,7 @@ fn the_events_schema_takes_every_good_event() {
 
 /// Cases that JSON Schema cannot tell from good ones: a member given twice is gone once the JSON is read, 1.0 is an integer to it,
 /// and it cannot compute a date.
-const BEYOND_A_SCHEMA: [&str; 9] = [
+const BEYOND_A_SCHEMA: [&str; 10] = [
     "a count with a point",
     "a count with an exponent",
     "a member given twice",
@@ -116,6 +116,7 @@ const BEYOND_A_SCHEMA: [&str; 9] = [
     "a cost's amount given twice",
     "a correction of itself",
     "a role given twice",
+    "more records done than there are",
 ];
 
 #[test]
@@ -184,6 +185,7 @@ fn decision() -> Decision {
         would_block: None,
         rolled_back: None,
         overage: None,
+        progress: Some(Progress { processed: 8200, total: Some(10_000) }),
     }
 }
 
@@ -259,6 +261,7 @@ fn the_alerts_schema_describes_what_is_published() {
         raised_at: TimeUs(1),
         to: vec!["lead@example.com".into()],
         overage: Some("50.5".into()),
+        progress: Some(Progress { processed: 8200, total: None }),
     };
     check_written(ALERT, &serde_json::to_value(&alert).unwrap());
     let least = Alert {
@@ -268,6 +271,7 @@ fn the_alerts_schema_describes_what_is_published() {
         window_name: None,
         to: Vec::new(),
         overage: None,
+        progress: None,
         ..alert
     };
     check_valid(&validator(ALERT), "least", &serde_json::to_value(&least).unwrap());

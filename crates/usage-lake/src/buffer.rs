@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::DataType;
-use usage_types::{Cost, CostOrigin, Dimension, EventPosition, TimeUs, TokenClass, UsageEvent};
+use usage_types::{Cost, CostOrigin, Dimension, EventPosition, Progress, TimeUs, TokenClass, UsageEvent};
 
 use crate::LakeError;
 use crate::column::{Optional, OptionalTexts, Texts, flags, ints, longs, times};
@@ -169,6 +169,8 @@ struct Chunk {
     unpriced_reason: OptionalTexts,
     /// Rows that are not usage, by number: nearly always none.
     restating: Vec<(usize, Restating)>,
+    /// Rows that say how far their job has come, by number.
+    progress: Vec<(usize, Progress)>,
 }
 
 /// What a row says about others.
@@ -213,6 +215,9 @@ impl Chunk {
             let (corrects, reverses) = (corrects.map(str::to_owned), reverses.map(str::to_owned));
             self.restating.push((self.time.len(), Restating { kind, corrects, reverses }));
         }
+        if let Some(progress) = event.progress.filter(|_| kind != RowKind::Reversal) {
+            self.progress.push((self.time.len(), progress));
+        }
         self.time.push(time.0);
         self.id.push(id);
         self.source.push(Some(&event.source));
@@ -251,6 +256,7 @@ impl Chunk {
     /// In the order of [`usage_schema`].
     fn finish(self) -> Result<RecordBatch, LakeError> {
         let [kind, corrects, reverses] = restating(self.restating, self.time.len());
+        let [processed, total] = progress(self.progress, self.time.len());
         let mut columns: Vec<ArrayRef> = vec![times(self.time), self.id.finish()?, self.source.finish()?];
         for column in self.dimensions {
             columns.push(column.finish()?);
@@ -276,6 +282,8 @@ impl Chunk {
             reverses,
             longs(self.images),
             self.unpriced_reason.finish()?,
+            processed,
+            total,
         ]);
         Ok(RecordBatch::try_new(usage_schema(), columns)?)
     }
@@ -296,6 +304,19 @@ fn restating(marked: Vec<(usize, Restating)>, rows: usize) -> [ArrayRef; 3] {
     }
     let texts = |texts: Vec<Option<String>>| -> ArrayRef { Arc::new(StringArray::from(texts)) };
     [kinds(&mut kind.into_iter()), texts(corrects), texts(reverses)]
+}
+
+/// The columns `processed` and `total` of so many rows, from those that say it.
+fn progress(said: Vec<(usize, Progress)>, rows: usize) -> [ArrayRef; 2] {
+    if said.is_empty() {
+        let none = new_null_array(&DataType::Int64, rows);
+        return [Arc::clone(&none), none];
+    }
+    let (mut processed, mut total) = (vec![None; rows], vec![None; rows]);
+    for (at, progress) in said {
+        (processed[at], total[at]) = (Some(count(progress.processed)), progress.total.map(count));
+    }
+    [processed, total].map(|values| -> ArrayRef { Arc::new(Int64Array::from(values)) })
 }
 
 /// Writes `{"name":"value",…}` into `into`, replacing what is there.

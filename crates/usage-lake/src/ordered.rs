@@ -157,6 +157,9 @@ fn columns(dimensions: DimensionSet) -> Vec<&'static str> {
     names.extend(dimensions.iter().map(Dimension::name));
     names.extend(TokenClass::ALL.map(TokenClass::column));
     names.extend(["requests", "tool_calls", "images", "compute_seconds", "cost", "currency"]);
+    if dimensions.contains(Dimension::Job) {
+        names.extend(["processed", "total"]);
+    }
     names
 }
 

@@ -14,8 +14,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::mpsc;
 use tracing::debug;
 use usage_types::{
-    ComputeNs, Cost, CostOrigin, Currency, Dimension, Dimensions, EventPosition, Pico, Role, TimeUs, TokenClass,
-    Tokens, UsageEvent,
+    ComputeNs, Cost, CostOrigin, Currency, Dimension, Dimensions, EventPosition, Pico, Progress, Role, TimeUs,
+    TokenClass, Tokens, UsageEvent,
 };
 
 use crate::LakeError;
@@ -78,7 +78,7 @@ impl ReplayColumns {
                     "cost",
                     "currency",
                 ]);
-                names.extend(["cost_origin", "late", "clamped"]);
+                names.extend(["cost_origin", "late", "clamped", "processed", "total"]);
                 Some(names)
             }
         }
@@ -217,6 +217,8 @@ pub struct StoredRow<'a> {
     pub clamped: bool,
     /// Its own time, where that was replaced.
     pub sent_time: Option<TimeUs>,
+    /// How far its job had come with it.
+    pub progress: Option<Progress>,
 }
 
 impl<'a> StoredRow<'a> {
@@ -236,6 +238,7 @@ impl<'a> StoredRow<'a> {
             cost: None,
             tags: BTreeMap::new(),
             role: Role::Usage,
+            progress: self.progress,
         }
     }
 }
@@ -270,6 +273,8 @@ pub(crate) struct Columns<'a> {
     reverses: Option<&'a StringArray>,
     images: Option<&'a Int64Array>,
     unpriced_reason: Option<&'a StringArray>,
+    processed: Option<&'a Int64Array>,
+    total: Option<&'a Int64Array>,
 }
 
 /// The column `kind`.
@@ -331,6 +336,9 @@ impl<'a> Columns<'a> {
             reverses: typed(batch, "reverses"),
             images: typed(batch, "images"),
             unpriced_reason: typed(batch, "unpriced_reason"),
+            // Nearly always there is none in a whole batch.
+            processed: typed(batch, "processed").filter(|column: &&Int64Array| column.null_count() < column.len()),
+            total: typed(batch, "total"),
         })
     }
 
@@ -381,7 +389,14 @@ impl<'a> Columns<'a> {
             late: flag(self.late),
             clamped: flag(self.clamped),
             sent_time: self.sent_time.filter(|column| column.is_valid(at)).map(|column| TimeUs(column.value(at))),
+            progress: self.progress(at),
         })
+    }
+
+    fn progress(&self, at: usize) -> Option<Progress> {
+        let count = |column: &Int64Array| u64::try_from(column.value(at)).ok();
+        let processed = self.processed.filter(|column| column.is_valid(at)).and_then(count)?;
+        Some(Progress { processed, total: self.total.filter(|column| column.is_valid(at)).and_then(count) })
     }
 
     fn wrong_sign(&self, at: usize) -> LakeError {

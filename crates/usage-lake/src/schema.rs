@@ -28,7 +28,8 @@ const DECIMAL_PRECISION: u8 = 38;
 
 /// Columns that lakes of the first version lack. Delta has all of them as nullable, since files that were written without them stay as
 /// they are.
-const ADDED: [&str; 6] = ["service_tier", "kind", "corrects", "reverses", "images", "unpriced_reason"];
+const ADDED: [&str; 8] =
+    ["service_tier", "kind", "corrects", "reverses", "images", "unpriced_reason", "processed", "total"];
 
 /// Whether a table may lack this column, because it was made before there was one.
 pub(crate) fn is_added(column: &str) -> bool {
@@ -89,6 +90,8 @@ static USAGE_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("reverses", DataType::Utf8, true),
         Field::new("images", DataType::Int64, true),
         Field::new("unpriced_reason", DataType::Utf8, true),
+        Field::new("processed", DataType::Int64, true),
+        Field::new("total", DataType::Int64, true),
     ]);
     Arc::new(Schema::new(fields))
 });

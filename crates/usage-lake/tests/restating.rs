@@ -317,7 +317,8 @@ async fn an_offset_has_two_rows_only_where_one_replaces_the_other() {
 
 /// Takes the columns that came later out of every file and of the table's log: a lake as the first version wrote it.
 fn downgrade(folder: &Path) {
-    const LATER: [&str; 6] = ["service_tier", "kind", "corrects", "reverses", "images", "unpriced_reason"];
+    const LATER: [&str; 8] =
+        ["service_tier", "kind", "corrects", "reverses", "images", "unpriced_reason", "processed", "total"];
     let table = folder.join("usage");
     let entries = std::fs::read_dir(table.join("_delta_log")).unwrap().map(|entry| entry.unwrap().path());
     for entry in entries.filter(|path| path.extension().is_some_and(|extension| extension == "json")) {

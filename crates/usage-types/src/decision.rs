@@ -5,7 +5,7 @@ use std::fmt;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::{Currency, Dimension, Ppm, Scope, TimeUs, WindowSpec};
+use crate::{Currency, Dimension, Ppm, Progress, Scope, TimeUs, WindowSpec};
 
 /// One window: half-open, `[start, end)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -164,6 +164,9 @@ pub struct Decision {
     /// How much more than the limit the budget lets through before it blocks, likewise; absent where nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overage: Option<String>,
+    /// Of a block of a job: how far that has come, where its events say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 impl Decision {
@@ -251,6 +254,9 @@ pub struct Alert {
     /// How much more than the limit the budget lets through before it blocks, in units of the measure; absent where nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overage: Option<String>,
+    /// Of a job: how far it has come, where its events say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// The id of an alert: a function of budget, scope, window and threshold alone, so that raising it twice is raising it once.
@@ -283,6 +289,7 @@ mod tests {
             would_block: None,
             rolled_back: None,
             overage: None,
+            progress: None,
         };
         let json = serde_json::to_string(&decision).unwrap();
         assert_eq!(

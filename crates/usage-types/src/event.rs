@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ComputeNs, Currency, Dimensions, Pico, TimeUs};
+use crate::{ComputeNs, Currency, Dimensions, Pico, Progress, TimeUs};
 
 macro_rules! token_classes {
     ($($variant:ident $field:ident $name:literal $column:literal $doc:literal;)*) => {
@@ -169,6 +169,8 @@ pub struct UsageEvent<'a> {
     pub tags: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     /// Whether it is new usage, or restates what was counted.
     pub role: Role<'a>,
+    /// How far its job has come with it. Counts towards nothing.
+    pub progress: Option<Progress>,
 }
 
 impl UsageEvent<'_> {
@@ -199,6 +201,7 @@ impl UsageEvent<'_> {
             cost: self.cost,
             tags: self.tags.into_iter().map(|(name, value)| (own(name), own(value))).collect(),
             role: self.role.into_owned(),
+            progress: self.progress,
         }
     }
 }

@@ -151,6 +151,7 @@ pub fn alert(namespace: &str, to: &[&str]) -> Alert {
         raised_at: time("2026-11-21T13:00:00Z"),
         to: to.iter().map(|to| (*to).to_owned()).collect(),
         overage: None,
+        progress: None,
     }
 }
 

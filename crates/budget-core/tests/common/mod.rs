@@ -52,6 +52,7 @@ impl Record {
             tool_calls: 0,
             images: 0,
             role: Role::Usage,
+            progress: None,
             compute: ComputeNs(0),
             cost: None,
             tags: BTreeMap::new(),
@@ -106,6 +107,7 @@ impl Record {
             compute: self.event.compute,
             cost: self.cost.map(|cost| (cost.amount, cost.currency)),
             reversal: self.reversal,
+            progress: self.event.progress,
         }
     }
 }

@@ -91,6 +91,7 @@ pub fn event(model: &str, time: TimeUs, tokens: Tokens) -> UsageEvent<'static> {
         cost: None,
         tags: BTreeMap::new(),
         role: Role::Usage,
+        progress: None,
     }
 }
 

@@ -139,6 +139,7 @@ pub fn blocked(namespace: &str, seq: u64) -> Decision {
         would_block: None,
         rolled_back: None,
         overage: None,
+        progress: None,
     }
 }
 
@@ -525,6 +526,7 @@ fn balance(
             DecisionState::Allowed
         }),
         mode: Some(if budget.contains("soft") { "soft" } else { "hard" }.into()),
+        progress: None,
     }
 }
 
@@ -638,6 +640,7 @@ pub fn sample_status(started_at: TimeUs, now: TimeUs) -> StatusView {
             raised_at: now.plus_us(-40 * TimeUs::SECOND),
             to: vec!["support-leads@example.com".into()],
             overage: None,
+            progress: Some(usage_types::Progress { processed: 8200, total: Some(10_000) }),
         }],
         rejections: vec![
             rejection(

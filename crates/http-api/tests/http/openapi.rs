@@ -173,6 +173,7 @@ fn mirrored_schemas_describe_every_field_of_the_real_types() {
     let mut decision = crate::fake::blocked("support", 1).shadowed();
     decision.rolled_back = Some(usage_types::RolledBack { revision: "a4".into(), blocked: 1, scopes: 2 });
     decision.overage = Some("5".into());
+    decision.progress = Some(usage_types::Progress { processed: 1, total: None });
     decision.currency = Some(usage_types::Currency::USD);
     let mut alert = FakeEngine::default().status().alerts.remove(0);
     alert.currency = Some(usage_types::Currency::USD);

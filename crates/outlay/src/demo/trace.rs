@@ -143,6 +143,7 @@ pub fn event_for(row: &TraceRow, end: TimeUs) -> UsageEvent<'static> {
         tool_calls: draw(u64::from(row.index), Draw::ToolCalls, 3),
         images: 0,
         role: usage_types::Role::Usage,
+        progress: None,
         compute: ComputeNs(0),
         cost: None,
         tags: BTreeMap::from([(Cow::Borrowed("env"), Cow::Borrowed("demo"))]),

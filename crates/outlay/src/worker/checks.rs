@@ -77,6 +77,7 @@ fn event_of<'q>(estimate: &Estimate, dimensions: &'q Dimensions<'_>, now: TimeUs
         cost: None,
         tags: BTreeMap::new(),
         role: Role::Usage,
+        progress: None,
     }
 }
 

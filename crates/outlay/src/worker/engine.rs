@@ -470,6 +470,7 @@ pub fn balance_rows(view: &BalanceView) -> Vec<BalanceRow> {
         used_ppm: None,
         state: None,
         mode: None,
+        progress: view.progress,
     };
     if let Kind::Budget(standing) = &view.kind {
         let is_blocked = standing.state == StandingState::Exceeded && standing.mode == Mode::Hard;

@@ -30,6 +30,7 @@ pub fn restored<'a>(row: &'a StoredRow<'_>) -> RestoredRow<'a> {
         compute: row.compute,
         cost: row.cost.map(|cost| (cost.amount, cost.currency)),
         reversal: row.kind == RowKind::Reversal,
+        progress: row.progress,
     }
 }
 

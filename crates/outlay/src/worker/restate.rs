@@ -352,5 +352,6 @@ fn counted(row: &FoundRow, time: TimeUs) -> RestoredRow<'_> {
         compute: row.event.compute,
         cost: row.cost.map(|cost| (cost.amount, cost.currency)),
         reversal: false,
+        progress: row.event.progress,
     }
 }

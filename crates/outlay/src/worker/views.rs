@@ -161,6 +161,7 @@ fn decisions_schema() -> SchemaRef {
     ];
     fields.extend([text("limit"), text("used"), long("seq"), time("window_start"), time("window_end"), text("zone")]);
     fields.extend([time("decided_at"), time("expires_at"), text("would_block"), text("overage")]);
+    fields.extend([long("processed"), long("total")]);
     fields.extend(scope_fields());
     Arc::new(Schema::new(fields))
 }
@@ -184,6 +185,7 @@ fn alerts_schema() -> SchemaRef {
     fields.extend([text("limit"), text("used"), text("burn_per_hour"), time("exhausted_at"), text("mode")]);
     fields.push(text("overage"));
     fields.extend([time("raised_at"), time("window_start"), time("window_end"), text("zone")]);
+    fields.extend([long("processed"), long("total")]);
     fields.extend(scope_fields());
     Arc::new(Schema::new(fields))
 }
@@ -193,7 +195,7 @@ fn alerts(shared: &Shared, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
     batch(schema, &rows)
 }
 
-/// A decision or an alert as one flat row: its scope and its window become columns.
+/// A decision or an alert as one flat row: its scope, its window and its job's progress become columns.
 fn flat(value: &impl Serialize, scope: &Scope) -> Map<String, Value> {
     let Ok(Value::Object(mut row)) = serde_json::to_value(value) else { return Map::new() };
     if let Some(Value::Object(window)) = row.remove("window") {
@@ -201,6 +203,9 @@ fn flat(value: &impl Serialize, scope: &Scope) -> Map<String, Value> {
             "zone" => (name, value),
             bound => (format!("window_{bound}"), value),
         }));
+    }
+    if let Some(Value::Object(progress)) = row.remove("progress") {
+        row.extend(progress);
     }
     row.remove("scope");
     put_scope(&mut row, scope);

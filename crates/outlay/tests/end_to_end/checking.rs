@@ -1,6 +1,7 @@
 //! `outlay check` through the real binary: exit codes of a pipeline, from a server and from a data folder, for people, programs and CI systems.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -26,11 +27,21 @@ impl Setup {
     /// A server with these budgets.
     fn of(budgets: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("budgets.yaml");
-        std::fs::write(&file, budgets).unwrap();
-        let args = ["--budgets", file.to_str().unwrap(), "--commit-interval-ms", "50"];
-        let server = Server::start(&dir.path().join("data"), &args);
+        std::fs::write(dir.path().join("budgets.yaml"), budgets).unwrap();
+        let server = Self::serve(dir.path());
         Self { dir, server }
+    }
+
+    fn serve(dir: &Path) -> Server {
+        let budgets = dir.join("budgets.yaml");
+        Server::start(&dir.join("data"), &["--budgets", budgets.to_str().unwrap(), "--commit-interval-ms", "50"])
+    }
+
+    /// The same after a kill and another start.
+    fn restarted(self) -> Self {
+        self.server.kill();
+        let server = Self::serve(self.dir.path());
+        Self { server, ..self }
     }
 
     fn used(&self, id: &str, job: &str, tokens: u64) {
@@ -176,6 +187,41 @@ fn windows_that_move_are_checked_as_they_are_now_and_have_no_periods() {
             expect(&check(&["--budget", budget, "--period", "2026-01"]), 2, said);
         }
     }
+}
+
+#[test]
+fn a_job_that_is_stopped_says_how_many_of_its_records_it_has_processed() {
+    let mut setup = Setup::new();
+    let used = |setup: &Setup, id: &str, tokens: u64, processed: u64| {
+        let more = json!({"job": "nightly", "processed": processed, "total": 10_000});
+        setup.server.post_event(&event_with(id, "evals", tokens, more));
+    };
+    used(&setup, "e1", 500, 4100);
+    used(&setup, "e2", 700, 8200);
+    let progress = json!({"processed": 8200, "total": 10_000});
+    let decided = || setup.server.sql("select state, processed, total from decisions where budget = 'eval-run'");
+    wait_until_eq("the block", &vec![json!({"state": "blocked", "processed": 8200, "total": 10_000})], decided);
+    setup.in_the_lake(2);
+    for restarted in [false, true] {
+        if restarted {
+            setup = setup.restarted();
+        }
+        let said = "more than 100%; so far 8200 of 10000 records (82.0%) were processed";
+        for check in [Setup::check, Setup::check_offline] {
+            expect(&check(&setup, &["--run", "nightly"]), 1, said);
+            expect(&check(&setup, &["--run", "nightly", "--format", "junit"]), 1, said);
+            let json = check(&setup, &["--run", "nightly", "--format", "json"]);
+            let answer: Value = serde_json::from_slice(&json.stdout).unwrap();
+            assert_eq!(answer["rows"][0]["progress"], progress, "{answer}");
+        }
+    }
+    // What comes later says more, and the lake has all of it.
+    used(&setup, "e3", 1, 9000);
+    expect(&setup.check(&["--run", "nightly"]), 1, "so far 9000 of 10000 records (90.0%) were processed");
+    setup.in_the_lake(3);
+    let rows = setup.server.sql("select processed, total from usage order by processed");
+    let rows: Vec<Value> = rows.iter().map(|row| json!([row["processed"], row["total"]])).collect();
+    assert_eq!(rows, [json!([4100, 10_000]), json!([8200, 10_000]), json!([9000, 10_000])]);
 }
 
 #[test]

@@ -79,6 +79,22 @@ fn with_a_registry_each_record_is_read_by_the_schema_of_its_id() {
         registry::publish(format, &registry.url, &server.log, &events(format), None);
     }
     check_counted(&server, &FORMATS);
+    // Members that came later are read, too.
+    for format in FORMATS {
+        let progress = json!({"job": format, "processed": 820, "total": 1000});
+        registry::publish(
+            format,
+            &registry.url,
+            &server.log,
+            &[event_with(&format!("{format}-4"), "jobs", 1, progress)],
+            None,
+        );
+    }
+    let told = || server.sql("select job, processed, total from usage where namespace = 'jobs' order by job");
+    let expected = FORMATS.map(|format| json!({"job": format, "processed": 820, "total": 1000}));
+    let mut expected = expected.to_vec();
+    expected.sort_by_key(|row| row["job"].to_string());
+    wait_until_eq("progress", &json!(expected), || json!(told()));
 
     // An id that nobody registered costs no neighbour, and neither does what is not written with its schema.
     let good = event("good", "good", 5).to_string();

@@ -93,7 +93,7 @@ fn python_over_kafka() {
 #[test]
 fn python_over_kafka_in_avro() {
     let bench = Bench::new();
-    bench.copy_schema("usage-event.v1.avsc");
+    bench.copy_schema("usage-event.v1-0.avsc");
     counts_once_at(&bench, "python-kafka-avro", &[], 1);
 }
 

@@ -23,5 +23,6 @@ pub fn event<'a>(given: &[(Dimension, Option<&'a str>)], tokens: Tokens) -> Usag
         cost: None,
         tags: Default::default(),
         role: Role::Usage,
+        progress: None,
     }
 }

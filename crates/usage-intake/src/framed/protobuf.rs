@@ -219,6 +219,10 @@ struct UsageEvent {
     backfill: Option<bool>,
     #[prost(string, optional, tag = "29")]
     adjusts: Option<String>,
+    #[prost(int64, optional, tag = "30")]
+    processed: Option<i64>,
+    #[prost(int64, optional, tag = "31")]
+    total: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -352,7 +356,13 @@ impl UsageEvent {
             json.name("usage");
             json::usage(json, usage).map_err(|fault| ("usage".to_owned(), fault))?;
         }
-        for (name, count) in [("requests", self.requests), ("tool_calls", self.tool_calls), ("images", self.images)] {
+        for (name, count) in [
+            ("requests", self.requests),
+            ("tool_calls", self.tool_calls),
+            ("images", self.images),
+            ("processed", self.processed),
+            ("total", self.total),
+        ] {
             if let Some(count) = count {
                 integer(json, name, count);
             }

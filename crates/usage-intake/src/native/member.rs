@@ -26,6 +26,8 @@ pub(crate) enum Member {
     Correction,
     Backfill,
     Adjusts,
+    Processed,
+    Total,
     SpecVersion,
     Other,
 }
@@ -63,6 +65,8 @@ impl Member {
             b"correction" => Self::Correction,
             b"backfill" => Self::Backfill,
             b"adjusts" => Self::Adjusts,
+            b"processed" => Self::Processed,
+            b"total" => Self::Total,
             b"specversion" => Self::SpecVersion,
             _ => Self::Other,
         }
@@ -87,6 +91,8 @@ impl Member {
             Self::Correction => "correction",
             Self::Backfill => "backfill",
             Self::Adjusts => "adjusts",
+            Self::Processed => "processed",
+            Self::Total => "total",
             Self::SpecVersion => "specversion",
             Self::Other => "",
         }
@@ -113,7 +119,9 @@ impl Member {
             Self::SpecVersion => 46,
             Self::Usage => 47,
             Self::UsageFormat => 48,
-            Self::Other => 49,
+            Self::Processed => 49,
+            Self::Total => 50,
+            Self::Other => 51,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
-use usage_types::{ComputeNs, Dimension, Dimensions, Pico, RejectCode, Role, TimeUs, UsageEvent};
+use usage_types::{ComputeNs, Dimension, Dimensions, Pico, Progress, RejectCode, Role, TimeUs, UsageEvent};
 
 use crate::field::{Fault, negative};
 use crate::provider_usage::{self, Format};
@@ -31,6 +31,8 @@ pub(crate) struct Given<'a> {
     pub(crate) correction: Option<Correction>,
     pub(crate) adjusts: Option<Cow<'a, str>>,
     pub(crate) backfill: bool,
+    pub(crate) processed: Option<u64>,
+    pub(crate) total: Option<u64>,
 }
 
 /// Completes the event, which is [`Role::Usage`] until another role is found.
@@ -43,6 +45,7 @@ pub(crate) fn finish<'a>(event: &mut UsageEvent<'a>, given: Given<'a>) -> Result
         return Err(missing("namespace", "`namespace` is missing; name the tenant that pays, like \"support\""));
     }
     event.time = time;
+    event.progress = progress(given.processed, given.total)?;
     let requests = given.requests;
     if let Some(usage) = given.usage {
         count_usage(event, usage, &given)?;
@@ -55,9 +58,11 @@ pub(crate) fn finish<'a>(event: &mut UsageEvent<'a>, given: Given<'a>) -> Result
         Role::Amends(id) => check_corrected(id, event)?,
         Role::Voids(id) => {
             check_corrected(id, event)?;
+            check_no_progress(event, "an event that voids another")?;
             return check_unused(event, requests, event.cost.is_some(), "an event that voids another");
         }
         Role::Adjusts(_) => {
+            check_no_progress(event, "an event that adjusts a cost")?;
             check_unused(event, requests, false, "an event that adjusts a cost")?;
             return check_adjustment(event);
         }
@@ -84,6 +89,28 @@ fn missing(field: &'static str, message: &str) -> Broken {
 
 fn contradiction(field: &'static str, message: impl Into<String>) -> Broken {
     (field.into(), (RejectCode::OutOfRange, message.into()))
+}
+
+/// How far the event's job has come.
+fn progress(processed: Option<u64>, total: Option<u64>) -> Result<Option<Progress>, Broken> {
+    match (processed, total) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => {
+            Err(missing("processed", "`total` says of how many, but `processed` is missing; send how many are done"))
+        }
+        (Some(processed), Some(total)) if processed > total => Err(contradiction(
+            "processed",
+            format!("{processed} of {total} records are more than there are; send both as of now"),
+        )),
+        (Some(processed), total) => Ok(Some(Progress { processed, total })),
+    }
+}
+
+fn check_no_progress(event: &UsageEvent<'_>, what: &str) -> Result<(), Broken> {
+    match event.progress {
+        None => Ok(()),
+        Some(_) => Err(contradiction("processed", format!("{what} has no `processed`; leave it out"))),
+    }
 }
 
 /// Counts what the provider's own object tells. What the event tells itself goes first.

@@ -8,27 +8,38 @@ mod protobuf;
 mod support;
 
 use usage_intake::{Encoding, Headers, Intake, IntakeConfig, WriterSchema};
-use usage_types::{Dimension, Role};
+use usage_types::{Dimension, Role, UsageEvent};
 
-use crate::support::{AVSC, avro_of, check_refused, decode, framed, good_events, good_json, proto_of};
+use crate::support::{AVSC, AVSC_FIRST, avro_of, check_refused, decode, framed, good_events, good_json, proto_of};
 
 #[test]
 fn every_good_event_is_the_same_in_avro_and_protobuf() {
     let published = WriterSchema::new(Encoding::Avro, AVSC, &[]);
     let proto = WriterSchema::new(Encoding::Protobuf, support::PROTO, &[]);
-    let mut roles = 0;
+    let (mut roles, mut told) = (0, 0);
     for (case, json, event) in good_events() {
         roles += usize::from(event.role != Role::Usage);
         let (avro, protobuf) = (framed(&avro_of(AVSC, &json)), framed(&proto_of(&json)));
         assert_eq!(decode(&avro, Some(&published)).as_ref(), Ok(&event), "{case}: Avro");
         assert_eq!(decode(&protobuf, Some(&proto)).as_ref(), Ok(&event), "{case}: Protobuf");
-        // The same without a registry: Avro unless something says otherwise.
-        assert_eq!(decode(&avro, None).as_ref(), Ok(&event), "{case}: Avro, published");
+        // The same without a registry: Avro unless something says otherwise, and of that what the first schema has.
+        told += usize::from(event.progress.is_some());
+        let first = UsageEvent { progress: None, ..event.clone() };
+        assert_eq!(decode(&framed(&avro_of(AVSC_FIRST, &json)), None).as_ref(), Ok(&first), "{case}: Avro, published");
         let headers: [(&str, &[u8]); 1] = [("Content-Type", b"application/x-protobuf")];
         let read = Intake::default().decode_record(Some(&protobuf), &Headers::new(&headers), None);
         assert_eq!(read.as_ref(), Ok(&event), "{case}: Protobuf, published");
     }
-    assert!(roles >= 5);
+    assert!(roles >= 5 && told > 0);
+}
+
+#[test]
+fn avro_of_a_newer_schema_without_a_registry_is_refused_and_told_which_to_write_with() {
+    let json = good_json(
+        r#"{"time":"2026-11-21T10:00:00Z","namespace":"n","job":"j","tokens":{"input":1},"processed":5,"total":9}"#,
+    );
+    let value = framed(&avro_of(AVSC, &json));
+    check_refused(decode(&value, None), "bad_encoding", None, "schemas/usage-event.v1-0.avsc");
 }
 
 #[test]
@@ -50,7 +61,7 @@ fn both_schemas_have_every_member_of_the_json() {
     let of = |schema: &serde_json::Value| schema["properties"].as_object().unwrap().keys().cloned().collect();
     let members: std::collections::BTreeSet<String> = of(&json);
     let (classes, cost) = (of(&json["properties"]["tokens"]), of(&json["properties"]["cost"]));
-    assert_eq!([members.len(), classes.len()], [29, 6]);
+    assert_eq!([members.len(), classes.len()], [31, 6]);
     let expected = [members, classes, cost];
     assert_eq!(avro::names(), expected);
     assert_eq!(protobuf::names(), expected);
@@ -67,7 +78,7 @@ fn headers_name_dimensions_and_attributes_as_with_json() {
         ("ce_source", b"s"),
         ("x-outlay-namespace", b"support"),
     ];
-    for (encoding, value) in [(Encoding::Avro, avro_of(AVSC, &json)), (Encoding::Protobuf, proto_of(&json))] {
+    for (encoding, value) in [(Encoding::Avro, avro_of(AVSC_FIRST, &json)), (Encoding::Protobuf, proto_of(&json))] {
         let config = IntakeConfig::from_yaml(&format!("framed: {}", encoding.name())).unwrap();
         let intake = Intake { config, ..Intake::default() };
         let value = framed(&value);
@@ -85,7 +96,7 @@ fn headers_name_dimensions_and_attributes_as_with_json() {
 #[test]
 fn a_content_type_goes_before_the_configuration_and_a_writers_schema_before_both() {
     let json = good_json(r#"{"time":"2026-11-21T10:00:00Z","namespace":"n","tokens":{"input":1}}"#);
-    let (avro, protobuf) = (framed(&avro_of(AVSC, &json)), framed(&proto_of(&json)));
+    let (avro, protobuf) = (framed(&avro_of(AVSC_FIRST, &json)), framed(&proto_of(&json)));
     let config = IntakeConfig::from_yaml("framed: protobuf").unwrap();
     let intake = Intake { config, ..Intake::default() };
     assert!(intake.decode_record(Some(&protobuf), &Headers::NONE, None).is_ok());
@@ -112,12 +123,14 @@ fn a_content_type_goes_before_the_configuration_and_a_writers_schema_before_both
 
 #[test]
 fn the_rules_of_the_json_hold_and_name_the_same_fields() {
+    let published = WriterSchema::new(Encoding::Avro, AVSC, &[]);
     let proto = WriterSchema::new(Encoding::Protobuf, support::PROTO, &[]);
     let long = "x".repeat(1025);
     for (members, code, field) in [
         (r#""tokens":{"input":-1}"#.to_owned(), "negative", Some("tokens.input")),
         (r#""tokens":{"output":281474976710657}"#.to_owned(), "out_of_range", Some("tokens.output")),
         (r#""requests":-3"#.to_owned(), "negative", Some("requests")),
+        (r#""images":1,"processed":-1"#.to_owned(), "negative", Some("processed")),
         (format!(r#""images":1,"user":"{long}""#), "out_of_range", Some("user")),
         (r#""images":1,"model":"a\nb""#.to_owned(), "out_of_range", Some("model")),
         (r#""images":0"#.to_owned(), "no_measure", None),
@@ -135,10 +148,10 @@ fn the_rules_of_the_json_hold_and_name_the_same_fields() {
         (r#""images":1,"tags":{"":"x"}"#.to_owned(), "out_of_range", Some("tags.")),
     ] {
         let json = good_json(&format!(r#"{{"time":"2026-11-21T10:00:00Z","namespace":"n",{members}}}"#));
-        for (what, value, schema) in [("Avro", avro_of(AVSC, &json), None), ("Protobuf", proto_of(&json), Some(&proto))]
+        for (what, value, schema) in [("Avro", avro_of(AVSC, &json), &published), ("Protobuf", proto_of(&json), &proto)]
         {
             eprintln!("{what}: {members:.200}");
-            check_refused(decode(&framed(&value), schema), code, field, "");
+            check_refused(decode(&framed(&value), Some(schema)), code, field, "");
         }
     }
 }
@@ -149,7 +162,7 @@ fn a_providers_usage_object_comes_as_json_text() {
     let usage = r#"{"prompt_tokens": 1200, "completion_tokens": 120, "total_tokens": 1320, "prompt_tokens_details": {"cached_tokens": 300}}"#;
     let json =
         serde_json::json!({"time": "2026-11-21T10:00:00Z", "namespace": "n", "provider": "openai", "usage": usage});
-    for (value, schema) in [(avro_of(AVSC, &json), None), (proto_of(&json), Some(&proto))] {
+    for (value, schema) in [(avro_of(AVSC_FIRST, &json), None), (proto_of(&json), Some(&proto))] {
         let value = framed(&value);
         let tokens = decode(&value, schema).unwrap().tokens;
         assert_eq!((tokens.input, tokens.cache_read, tokens.output), (900, 300, 120));

@@ -9,6 +9,8 @@ use usage_intake::{Headers, Intake, WriterSchema, encode};
 use usage_types::{Rejection, TimeUs, UsageEvent};
 
 pub const AVSC: &str = include_str!("../../../../schemas/usage-event.v1.avsc");
+/// What Avro without a registry is read by.
+pub const AVSC_FIRST: &str = include_str!("../../../../schemas/usage-event.v1-0.avsc");
 pub const PROTO: &str = include_str!("../../../../schemas/usage-event.v1.proto");
 pub const JSON_SCHEMA: &str = include_str!("../../../../schemas/usage-event.v1.json");
 const GOOD: &str = include_str!("../../../../tests/data/good-events.ndjson");

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use arrow::array::RecordBatch;
 use usage_lake::{CommitUnit, Lake, OffsetRange, RejectedRow, RowBuffer, RowKind, RowRef};
 use usage_types::{
-    ComputeNs, Cost, CostOrigin, Currency, Dimension, Dimensions, EventPosition, Pico, RejectCode, Rejection, TimeUs,
-    Tokens, UsageEvent,
+    ComputeNs, Cost, CostOrigin, Currency, Dimension, Dimensions, EventPosition, Pico, Progress, RejectCode, Rejection,
+    TimeUs, Tokens, UsageEvent,
 };
 
 /// 2026-11-21T00:00:00Z, in microseconds.
@@ -31,6 +31,7 @@ pub fn event(partition: i32, offset: i64) -> UsageEvent<'static> {
         tool_calls: (offset % 2) as u64,
         images: 0,
         role: usage_types::Role::Usage,
+        progress: progress(offset),
         compute: ComputeNs(1_500_000_000 + offset as u64),
         cost: None,
         tags: if offset % 7 == 0 {
@@ -39,6 +40,12 @@ pub fn event(partition: i32, offset: i64) -> UsageEvent<'static> {
             Default::default()
         },
     }
+}
+
+/// One in a hundred says how far its job is, some without knowing of how many.
+pub fn progress(offset: i64) -> Option<Progress> {
+    let total = (offset % 300 != 0).then_some(1_000_000);
+    (offset % 100 == 0).then_some(Progress { processed: offset as u64, total })
 }
 
 pub fn id(partition: i32, offset: i64) -> String {

@@ -38,21 +38,25 @@ fn reason(standing: &StandingView, row: &BalanceRow, share: Ppm) -> String {
     let (limit, used, unit) = (row.limit.as_deref().unwrap_or_default(), &row.used, unit(row));
     let of = percent(row.used_ppm.unwrap_or(u64::MAX));
     let over = percent(u64::from(share.0));
-    format!("{} of {} has used {used} of {limit} {unit} ({of}), more than {over}", standing.budget, row.scope)
+    let so_far = row.progress.map(|progress| format!("; so far {progress} were processed")).unwrap_or_default();
+    format!("{} of {} has used {used} of {limit} {unit} ({of}), more than {over}{so_far}", standing.budget, row.scope)
 }
 
 /// Tables and what fails.
 pub fn text(standing: &StandingView, judged: &[Judged], share: Ppm, mut out: impl Write) -> Result<()> {
-    let header = ["scope", "window", "measure", "used", "limit", "share", ""].map(str::to_owned).to_vec();
+    let has_progress = judged.iter().any(|judged| judged.row.progress.is_some());
+    let processed = if has_progress { "processed" } else { "" };
+    let header = ["scope", "window", "measure", "used", "limit", "share", "", processed].map(str::to_owned).to_vec();
     let line = |Judged { row, is_over }: &Judged| {
         let limit = row.limit.clone().unwrap_or_default();
         let of = row.used_ppm.map(percent).unwrap_or_default();
         let mark = if *is_over { "OVER" } else { "" };
-        vec![row.scope.to_string(), window(row), unit(row), row.used.clone(), limit, of, mark.to_owned()]
+        let processed = row.progress.map(|progress| progress.to_string()).unwrap_or_default();
+        vec![row.scope.to_string(), window(row), unit(row), row.used.clone(), limit, of, mark.to_owned(), processed]
     };
     let lines: Vec<Vec<String>> = std::iter::once(header).chain(judged.iter().take(ROWS_SHOWN).map(line)).collect();
     let (left, right) = (Align::Left, Align::Right);
-    write!(out, "{}", text_table(&lines, &[left, left, left, right, right, right, left]))?;
+    write!(out, "{}", text_table(&lines, &[left, left, left, right, right, right, left, left]))?;
     let more = judged.len().saturating_sub(ROWS_SHOWN) as u64 + standing.omitted;
     if more > 0 {
         writeln!(out, "and {more} more, less full")?;

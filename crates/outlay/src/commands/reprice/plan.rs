@@ -233,6 +233,7 @@ fn adjustment<'a>(run: &'a str, key: &str, slot: &'a Slot, cost: (Pico, Currency
         cost: Some(cost),
         tags: BTreeMap::new(),
         role: Role::Adjusts(run.into()),
+        progress: None,
     }
 }
 
