@@ -5,6 +5,7 @@
 //! or changed does not report on windows that were over before: see [`Alerts::may_raise`].
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 
 use usage_types::{Alert, Amount, Fill, Ppm, Scope, TimeUs, Window, WindowKind, alert_id};
 
@@ -64,7 +65,7 @@ impl Alerts {
         self.crossings.settle(now);
     }
 
-    /// Raises what a scope has reached in a moving window, where that is a new crossing.
+    /// Raises what a scope has reached in a moving window, where that is a new crossing. Whether one is known.
     pub(crate) fn judge_moving(
         &mut self,
         ledger: &Ledger,
@@ -73,20 +74,30 @@ impl Alerts {
         used: &Used<'_>,
         now: TimeUs,
         raised: &mut BTreeMap<String, Alert>,
-    ) {
+    ) -> bool {
         let (budget, limits) = (&state.budget, ledger.limits(balance_at, &state.budget));
+        let Some(lowest) = budget.alerts.at.first() else { return false };
         let fill = limits.tightest(|measure| used.amount(measure));
+        if !fill.has_reached(*lowest) && used.lane.is_some_and(|lane| lane.has_crossed == Some(false)) {
+            return false;
+        }
         let is_reached = limits.is_reached(|measure| used.amount(measure));
         let window = if is_reached { used.reached_window(ledger, limits) } else { used.window };
         let scope = ledger.scope_of(balance_at);
+        let (mut key, mut has_crossed) = (crossing_key(&budget.id, &scope, &budget.window.id_name(), ""), false);
+        let prefix = key.len();
         for threshold in &budget.alerts.at {
-            let key = crossing_key(&budget.id, &scope, &budget.window.id_name(), &threshold.to_string());
+            key.truncate(prefix);
+            let _infallible = write!(key, "{threshold}");
             let above_until = fill.has_reached(*threshold).then(|| used.falls_below(ledger, limits, *threshold));
-            if self.crossings.judge(key, above_until, budget.window, window.start, now) {
+            let is_new = self.crossings.judge(&key, above_until, budget.window, window.start, now);
+            has_crossed |= self.crossings.knows(&key);
+            if is_new {
                 let id = alert_id(&budget.id, &scope, budget.window, window.start, *threshold);
                 raised.insert(id.clone(), alert(id, state, &scope, window, *threshold, fill, now));
             }
         }
+        has_crossed
     }
 
     /// Raises what a balance has reached.

@@ -24,6 +24,13 @@ pub(crate) struct Usage<'a> {
     pub(crate) append_s: u32,
 }
 
+impl Usage<'_> {
+    /// Whether something may be less by it.
+    pub(crate) fn takes_back(&self) -> bool {
+        self.reversal || self.cost.is_some_and(|(amount, _)| amount.0 < 0)
+    }
+}
+
 /// What a scope has used in a window. Aligned, or it would lie on three cache lines.
 #[derive(Debug, Clone)]
 #[repr(align(64))]
@@ -75,9 +82,11 @@ impl Flags {
     pub(crate) const BLOCK_PUBLISHED: u8 = 2;
     /// A sum has reached the end of its range.
     pub(crate) const SATURATED: u8 = 4;
+    /// It is in the sum of its lane.
+    pub(crate) const SUMMED: u8 = 8;
     /// Above these bits: how many thresholds of the present budget are settled.
-    const THRESHOLDS_SHIFT: u32 = 3;
-    const THRESHOLDS_MAX: usize = 31;
+    const THRESHOLDS_SHIFT: u32 = 4;
+    const THRESHOLDS_MAX: usize = 15;
 
     pub(crate) fn has(self, flag: u8) -> bool {
         self.0 & flag != 0
@@ -92,7 +101,7 @@ impl Flags {
         usize::from(self.0 >> Self::THRESHOLDS_SHIFT)
     }
 
-    /// Beyond 31 the others are simply looked at each time.
+    /// Beyond 15 the others are simply looked at each time.
     pub(crate) fn set_thresholds(&mut self, count: usize) {
         let low = self.0 & ((1 << Self::THRESHOLDS_SHIFT) - 1);
         self.0 = low | ((count.min(Self::THRESHOLDS_MAX) as u8) << Self::THRESHOLDS_SHIFT);
@@ -163,9 +172,18 @@ impl Balance {
 
     /// Adds what another balance holds.
     pub(crate) fn absorb(&mut self, other: &Self) {
+        self.combine(other, i64::checked_add, |amount| amount);
+    }
+
+    /// Takes off what another balance holds, which was added before.
+    pub(crate) fn give_back(&mut self, other: &Self) {
+        self.combine(other, i64::checked_sub, |amount| Pico(-amount.0));
+    }
+
+    fn combine(&mut self, other: &Self, add: impl Fn(i64, i64) -> Option<i64>, signed: impl Fn(Pico) -> Pico) {
         let mut fits = !other.flags.has(Flags::SATURATED);
         let mut sum = |into: &mut i64, more: i64| {
-            let sum = into.checked_add(more);
+            let sum = add(*into, more);
             *into = sum.unwrap_or(if more < 0 { i64::MIN } else { i64::MAX });
             fits &= sum.is_some();
         };
@@ -181,7 +199,7 @@ impl Balance {
         }
         self.touched_s = self.touched_s.max(other.touched_s);
         for money in other.costs() {
-            fits &= self.add_cost(money.amount, money.currency);
+            fits &= self.add_cost(signed(money.amount), money.currency);
         }
         if !fits {
             self.flags.set(Flags::SATURATED, true);

@@ -319,10 +319,12 @@ impl Core {
                     // All buckets of a scope are one look.
                     let scope = self.ledger.balances.get(at).scope;
                     if moved.insert((tracker, scope)) {
+                        self.ledger.move_lane(tracker, scope, now);
                         let used = self.ledger.used_at(tracker, Some(scope), now);
                         self.rollbacks.note_moving(&self.ledger, at, state, &used);
                         self.decisions.note_moving(&self.ledger, at, state, &used, &mut keys);
-                        self.alerts.judge_moving(&self.ledger, at, state, &used, now, &mut alerts);
+                        let has_crossed = self.alerts.judge_moving(&self.ledger, at, state, &used, now, &mut alerts);
+                        self.ledger.note_crossed(tracker, scope, has_crossed);
                     }
                     continue;
                 }

@@ -70,7 +70,7 @@ impl Crossings {
     /// Takes note of a look at a fill that is above the threshold until some time, or `None` where it is below. Whether to tell it.
     pub(crate) fn judge(
         &mut self,
-        key: String,
+        key: &str,
         above_until: Option<TimeUs>,
         spec: WindowSpec,
         of: TimeUs,
@@ -78,8 +78,8 @@ impl Crossings {
     ) -> bool {
         let told =
             |until| Crossing { of, told_at: now, again_from: now.plus_us(pause_us(spec)), above_until: Some(until) };
-        let Some(known) = self.by_key.get_mut(&key) else {
-            return above_until.map(|until| self.by_key.insert(key, told(until))).is_some();
+        let Some(known) = self.by_key.get_mut(key) else {
+            return above_until.map(|until| self.by_key.insert(key.to_owned(), told(until))).is_some();
         };
         known.again_from = known.told_at.plus_us(pause_us(spec));
         let fell = known.above_until.is_some_and(|until| until <= now);
@@ -94,6 +94,11 @@ impl Crossings {
             _ => {}
         }
         false
+    }
+
+    /// Whether anything is known of a threshold: of one that has not been crossed since the last look nothing need be noted while it is not reached.
+    pub(crate) fn knows(&self, key: &str) -> bool {
+        self.by_key.contains_key(key)
     }
 
     /// What came from the log and was not looked at is of scopes that have used nothing since.

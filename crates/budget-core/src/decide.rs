@@ -16,6 +16,7 @@ use usage_types::{
 use crate::balance::Flags;
 use crate::breaker::{Breakers, OpenCircuit};
 use crate::budgets::{BudgetState, Budgets};
+use crate::intern::ScopeId;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::moving::Used;
@@ -171,12 +172,11 @@ impl Decisions {
         if !budget.mode.decides() {
             return;
         }
-        let scope = ledger.scope_of(at);
-        let key = decision_key(&budget.id, &scope);
         // Of a block, or what would be one, its end may have changed, so that one is always decided again.
-        let was_reached = || self.published.get(&key).is_some_and(Decision::is_reached);
-        if limits.is_reached(|measure| used.amount(measure)) || was_reached() {
-            keys.insert(key, (budget.id.to_string(), scope));
+        let was_reached = used.lane.is_some_and(|lane| lane.is_reached);
+        if was_reached || limits.is_reached(|measure| used.amount(measure)) {
+            let scope = ledger.scope_of(at);
+            keys.insert(decision_key(&budget.id, &scope), (budget.id.to_string(), scope));
         }
     }
 
@@ -198,8 +198,8 @@ impl Decisions {
         for (key, (budget_id, scope)) in keys {
             let state = budgets.by_id(&budget_id);
             let last = self.published.get(&key);
-            let (verdict, balance, look) = match breakers.has(&budget_id) {
-                true => (Verdict::Circuit(breakers.open(&budget_id, &scope, now)), None, None),
+            let Found { verdict, place, look } = match breakers.has(&budget_id) {
+                true => Verdict::Circuit(breakers.open(&budget_id, &scope, now)).into(),
                 false => verdict(ledger, state, &scope, last, now),
             };
             if matches!(verdict, Verdict::Warming) {
@@ -208,10 +208,15 @@ impl Decisions {
             }
             self.recheck.remove(&key);
             let forced = self.unpublished.remove(&key);
-            if let Some(balance) = balance.map(|at| ledger.balances.get_mut(at)) {
-                let tripped = if let Verdict::Reached(.., at) = verdict { Some(at) } else { None };
-                balance.flags.set(Flags::BLOCK_PUBLISHED, tripped.is_some());
-                balance.tripped = tripped.unwrap_or(0) as u8;
+            let tripped = if let Verdict::Reached(.., at) = verdict { Some(at) } else { None };
+            match place {
+                Some(Place::Balance(at)) => {
+                    let balance = ledger.balances.get_mut(at);
+                    balance.flags.set(Flags::BLOCK_PUBLISHED, tripped.is_some());
+                    balance.tripped = tripped.unwrap_or(0) as u8;
+                }
+                Some(Place::Lane(tracker, scope)) => ledger.note_reached(tracker, scope, tripped.is_some()),
+                None => {}
             }
             let budget = state.map(|state| &*state.budget);
             if let Some((at, newest)) = look {
@@ -242,40 +247,56 @@ impl Decisions {
     }
 }
 
-fn verdict(
-    ledger: &Ledger,
-    state: Option<&BudgetState>,
-    scope: &Scope,
-    last: Option<&Decision>,
-    now: TimeUs,
-) -> (Verdict, Option<u32>, Option<(TimeUs, u32)>) {
+/// Where it is noted that a key is reached.
+enum Place {
+    Balance(u32),
+    /// Of a tracker and a scope.
+    Lane(u32, ScopeId),
+}
+
+/// What is found of a key, and when to look at a balance again though no event comes.
+struct Found {
+    verdict: Verdict,
+    place: Option<Place>,
+    look: Option<(TimeUs, u32)>,
+}
+
+impl From<Verdict> for Found {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, place: None, look: None }
+    }
+}
+
+fn verdict(ledger: &Ledger, state: Option<&BudgetState>, scope: &Scope, last: Option<&Decision>, now: TimeUs) -> Found {
     if let Some(rolled_back) = state.and_then(|state| state.rolled_back_for(scope)) {
-        return (Verdict::RolledBack(rolled_back.clone()), None, None);
+        return Verdict::RolledBack(rolled_back.clone()).into();
     }
     let Some(state) = state.filter(|state| state.budget.mode.decides() && state.budget.owns(scope)) else {
-        return (Verdict::Removed, None, None);
+        return Verdict::Removed.into();
     };
     if state.warming.is_some() {
         // That the budget had rolled back is withdrawn at once, also where its scope is one of the changed budget's.
         let is_stale = last.is_some_and(|last| last.rolled_back.is_some());
-        return (if is_stale { Verdict::Removed } else { Verdict::Warming }, None, None);
+        return if is_stale { Verdict::Removed } else { Verdict::Warming }.into();
     }
     let limits = state.budget.limits_of(|dim| scope.get(dim));
     let found = ledger.find_scope(state.tracker, |dim| scope.get(dim));
     let used = ledger.used_at(state.tracker, found, now);
     let amount = |measure| used.amount(measure);
+    let lane = || found.filter(|_| state.budget.window.is_moving()).map(|scope| Place::Lane(state.tracker, scope));
+    let place = used.at.map(Place::Balance).or_else(lane);
     let rise = used.rises(ledger, limits, &state.budget.alerts.at).zip(used.newest());
     let Some(tightest) = limits.tripped(amount) else {
-        return (Verdict::Allowed(used.window, limits.tightest(amount)), used.at, rise);
+        return Found { verdict: Verdict::Allowed(used.window, limits.tightest(amount)), place, look: rise };
     };
     let window = used.reached_window(ledger, limits);
     let is_named = |fill: &Fill| last.is_some_and(|last| names(last, fill, &state.budget, window)) && fill.is_reached();
     let named = limits.fills(amount).find(is_named).unwrap_or(tightest);
-    let place = limits.iter().position(|limit| limit == named.limit).unwrap_or(0);
+    let tripped = limits.iter().position(|limit| limit == named.limit).unwrap_or(0);
     // Another limit may be reached for longer than the one that is named.
     let clears = used.clears(ledger, named.limit).filter(|at| *at < window.end);
     let look = rise.map(|(at, _)| at).into_iter().chain(clears).min().zip(used.newest());
-    (Verdict::Reached(state.mode_of(scope), window, named, place), used.at, look)
+    Found { verdict: Verdict::Reached(state.mode_of(scope), window, named, tripped), place, look }
 }
 
 /// Whether a decision is that this limit was reached in this window, whatever its amount was. A window that moves is the same while it is reached.

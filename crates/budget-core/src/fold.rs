@@ -14,6 +14,7 @@ use crate::balance::{Balance, Flags, Usage};
 use crate::intern::{ScopeId, Sym, scope_hash};
 use crate::ledger::{Ledger, balance_hash};
 use crate::slab::NONE;
+use crate::tracker::WindowEntry;
 
 /// Events that are folded together. More would push what a pass has read ahead out of the first-level cache again.
 pub(crate) const BATCH: usize = 64;
@@ -222,8 +223,13 @@ impl Ledger {
         black_box(sink);
         for update in updates.iter() {
             let at = self.balance(update);
-            let balance = self.balances.get_mut(at);
-            self.saturated += u64::from(!balance.add(&events[update.event as usize].usage));
+            let (balance, usage) = (self.balances.get_mut(at), &events[update.event as usize].usage);
+            self.saturated += u64::from(!balance.add(usage));
+            if balance.flags.has(Flags::SUMMED) || usage.takes_back() {
+                let entry = self.windows.get(update.window);
+                let tracker = self.trackers[entry.tracker as usize].as_mut();
+                tracker.into_iter().for_each(|tracker| tracker.lanes.note(balance, entry.window.start, usage));
+            }
             if update.budget && !balance.flags.has(Flags::DIRTY) {
                 balance.flags.set(Flags::DIRTY, true);
                 self.dirty.push(at);
@@ -240,8 +246,12 @@ impl Ledger {
         if let Some(at) = self.find_balance(update.scope, update.window) {
             return at;
         }
-        let head = self.windows.get(update.window).head;
+        let &WindowEntry { tracker, window, head } = self.windows.get(update.window);
         let at = self.balances.insert(Balance::new(update.scope, update.window, head));
+        let tracker = self.tracker_mut(tracker);
+        if tracker.moving.is_some() && tracker.lanes.insert(update.scope, (window.start, at)) {
+            self.balances.get_mut(at).flags.set(Flags::SUMMED, true);
+        }
         self.windows.get_mut(update.window).head = at;
         self.index.insert(update.hash, at);
         self.scopes.retain(update.scope);

@@ -134,7 +134,7 @@ impl Ledger {
         self.trackers[at as usize].as_ref().expect("a tracker is removed with its budget")
     }
 
-    fn tracker_mut(&mut self, at: u32) -> &mut Tracker {
+    pub(crate) fn tracker_mut(&mut self, at: u32) -> &mut Tracker {
         self.trackers[at as usize].as_mut().expect("a tracker is removed with its budget")
     }
 
@@ -215,6 +215,9 @@ impl Ledger {
     /// Has every balance of a tracker looked at, as if it had just changed. `forget` clears what was settled about it.
     pub(crate) fn mark_all_dirty(&mut self, tracker: u32, forget: bool) {
         let windows: Vec<u32> = self.tracker(tracker).windows.values().copied().collect();
+        if forget {
+            self.tracker_mut(tracker).lanes.iter_mut().for_each(|lane| lane.has_crossed = None);
+        }
         for window in windows {
             let mut at = self.windows.get(window).head;
             while at != NONE {
@@ -271,6 +274,10 @@ impl Ledger {
             let mut at = self.windows.get(window).head;
             while at != NONE && balances_max > 0 {
                 let balance = self.balances.remove(at);
+                let tracker = self.trackers[self.windows.get(window).tracker as usize].as_mut();
+                if let Some(tracker) = tracker.filter(|tracker| tracker.moving.is_some()) {
+                    tracker.lanes.remove(balance.scope, at, &balance);
+                }
                 self.index.remove(balance_hash(balance.scope, window), at);
                 self.scopes.release(&mut self.symbols, balance.scope);
                 at = balance.next;
@@ -303,6 +310,7 @@ impl Ledger {
             + self.windows.allocated_bytes()
             + self.balances.allocated_bytes()
             + self.index.allocated_bytes()
+            + self.trackers.iter().flatten().map(|tracker| tracker.lanes.allocated_bytes()).sum::<usize>()
     }
 }
 

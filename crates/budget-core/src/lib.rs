@@ -29,6 +29,7 @@ mod holds;
 mod input;
 mod intern;
 mod jobs;
+mod lane;
 mod ledger;
 mod mode;
 mod moving;

@@ -19,7 +19,9 @@ use usage_types::{Amount, Bounds, Fill, Limit, Limits, Measure, Ppm, TimeUs, Win
 
 use crate::balance::Balance;
 use crate::intern::ScopeId;
+use crate::lane::{Bucket, Lane, sum_of};
 use crate::ledger::Ledger;
+use crate::tracker::Tracker;
 use crate::window::window_at;
 
 /// Buckets of a rolling window: a minute of an hour, a second of a minute.
@@ -74,6 +76,19 @@ impl Moving {
         self.after(bucket, self.reach + 1)
     }
 
+    /// The buckets of a scope that count at a time, of which `first` is the first bucket that can.
+    fn counting(self, lane: &Lane, first: TimeUs, now: TimeUs) -> &[Bucket] {
+        let buckets = lane.from(first);
+        let Some(gap) = self.gap else { return buckets };
+        let mut next = self.bucket(now);
+        let goes_on = |(start, _): &&Bucket| {
+            let is_near = self.after(*start, gap) >= next;
+            next = *start;
+            is_near
+        };
+        &buckets[buckets.len() - buckets.iter().rev().take_while(goes_on).count()..]
+    }
+
     /// When a lifetime with this last bucket is over.
     fn is_over(self, last: TimeUs) -> Option<TimeUs> {
         self.gap.map(|gap| self.after(last, gap + 1))
@@ -89,8 +104,17 @@ pub(crate) struct Used<'l> {
     pub(crate) at: Option<u32>,
     sum: Option<Cow<'l, Balance>>,
     moving: Option<Moving>,
-    /// The buckets that count, with the balance in each, oldest first.
-    buckets: SmallVec<[(TimeUs, u32); 8]>,
+    /// Of a moving window all buckets of the scope.
+    pub(crate) lane: Option<&'l Lane>,
+    /// Those that count, oldest first.
+    buckets: &'l [Bucket],
+}
+
+/// How much of each measure that limits are set for.
+type Amounts = SmallVec<[(Measure, Amount); 4]>;
+
+fn amount_of(amounts: &Amounts, measure: Measure) -> Amount {
+    amounts.iter().find(|(of, _)| *of == measure).map_or(Amount(0), |(_, amount)| *amount)
 }
 
 impl Ledger {
@@ -99,40 +123,55 @@ impl Ledger {
     pub(crate) fn used_at(&self, tracker_at: u32, scope: Option<ScopeId>, time: TimeUs) -> Used<'_> {
         let tracker = self.tracker(tracker_at);
         if let Some(moving) = tracker.moving {
-            return self.used_of_moving(moving, tracker_at, scope, time.max(self.moved_to));
+            return self.used_of_moving(moving, tracker, scope, time.max(self.moved_to));
         }
         let window = tracker.window_of(time, &self.windows);
         let id = tracker.windows.get(&window.start);
         let at = scope.zip(id).and_then(|(scope, id)| self.find_balance(scope, *id));
         let sum = at.map(|at| Cow::Borrowed(self.balances.get(at)));
-        Used { window, at, sum, moving: None, buckets: SmallVec::new() }
+        Used { window, at, sum, moving: None, lane: None, buckets: &[] }
     }
 
-    fn used_of_moving(&self, moving: Moving, tracker_at: u32, scope: Option<ScopeId>, now: TimeUs) -> Used<'_> {
-        let tracker = self.tracker(tracker_at);
+    fn used_of_moving<'l>(
+        &'l self,
+        moving: Moving,
+        tracker: &'l Tracker,
+        scope: Option<ScopeId>,
+        now: TimeUs,
+    ) -> Used<'l> {
         let mut window = window_at(tracker.spec, now);
-        let mut buckets: SmallVec<[(TimeUs, u32); 8]> = SmallVec::new();
-        let mut next = moving.bucket(now);
-        for (bucket, id) in tracker.windows.range(window.start..).rev() {
-            if moving.gap.is_some_and(|gap| moving.after(*bucket, gap) < next) {
-                break;
-            }
-            if let Some(at) = scope.and_then(|scope| self.find_balance(scope, *id)) {
-                buckets.push((*bucket, at));
-                next = *bucket;
-            }
-        }
-        buckets.reverse();
+        let lane = scope.and_then(|scope| tracker.lanes.get(scope));
+        let buckets = lane.map_or(&[][..], |lane| moving.counting(lane, window.start, now));
         if moving.gap.is_some() {
             let [first, last] = [buckets.first(), buckets.last()].map(|at| at.map_or(moving.bucket(now), |at| at.0));
             (window.start, window.end) = (first, moving.is_over(last).unwrap_or(window.end));
         }
-        let mut sum: Option<Balance> = None;
-        for (_, at) in &buckets {
-            let bucket = self.balances.get(*at);
-            sum.get_or_insert_with(|| Balance::new(bucket.scope, bucket.window, bucket.next)).absorb(bucket);
+        let first = buckets.first().map(|(first, _)| *first);
+        let sum = lane.zip(first).and_then(|(lane, first)| lane.total(first, &self.balances)).map(Cow::Owned);
+        Used { window, at: None, sum, moving: Some(moving), lane, buckets }
+    }
+
+    /// Moves on what is known of a scope in a moving window, so that the looks at this time need not.
+    pub(crate) fn move_lane(&mut self, tracker_at: u32, scope: ScopeId, time: TimeUs) {
+        let now = time.max(self.moved_to);
+        let Some(tracker) = self.trackers[tracker_at as usize].as_mut() else { return };
+        let Some((moving, lane)) = tracker.moving.zip(tracker.lanes.get_mut(scope)) else { return };
+        let first = moving.counting(lane, window_at(tracker.spec, now).start, now).first().map(|(first, _)| *first);
+        lane.move_to(first.unwrap_or(TimeUs(i64::MAX)), &mut self.balances);
+    }
+
+    /// Notes whether a threshold of a scope in a moving window is known to have been crossed.
+    pub(crate) fn note_crossed(&mut self, tracker: u32, scope: ScopeId, has_crossed: bool) {
+        if let Some(lane) = self.tracker_mut(tracker).lanes.get_mut(scope) {
+            lane.has_crossed = Some(has_crossed);
         }
-        Used { window, at: None, sum: sum.map(Cow::Owned), moving: Some(moving), buckets }
+    }
+
+    /// Notes whether a scope is over a limit in a moving window by what is said of it.
+    pub(crate) fn note_reached(&mut self, tracker: u32, scope: ScopeId, is_reached: bool) {
+        if let Some(lane) = self.tracker_mut(tracker).lanes.get_mut(scope) {
+            lane.is_reached = is_reached;
+        }
     }
 }
 
@@ -142,9 +181,9 @@ impl Used<'_> {
         self.sum.as_ref().map_or(Amount(0), |sum| sum.amount(measure))
     }
 
-    /// All of it; `None` where there is nothing.
-    pub(crate) fn sum(&self) -> Option<&Balance> {
-        self.sum.as_deref()
+    /// All of what is used in a moving window, for people: without what has left it.
+    pub(crate) fn sum_anew(&self, ledger: &Ledger) -> Balance {
+        sum_of(self.buckets, &ledger.balances)
     }
 
     /// The balance of the newest bucket: it leaves last.
@@ -159,49 +198,57 @@ impl Used<'_> {
         Some(moving.is_over(*last).map_or(leaves, |over| over.min(leaves)))
     }
 
-    /// What is left at each time at which a bucket leaves if nothing more comes, earliest first; at the last there is nothing.
-    fn to_come(&self, ledger: &Ledger) -> Vec<(TimeUs, Balance)> {
-        let (Some(moving), Some((last, _))) = (self.moving, self.buckets.last()) else { return Vec::new() };
-        let over = moving.is_over(*last).unwrap_or(TimeUs(i64::MAX));
-        let (mut left, mut to_come) = (Balance::default(), Vec::with_capacity(self.buckets.len()));
-        for (bucket, at) in self.buckets.iter().rev() {
-            let leaves = moving.leaves(*bucket);
-            if leaves < over {
-                to_come.push((leaves, left.clone()));
-            }
-            left.absorb(ledger.balances.get(*at));
-        }
-        if over.0 != i64::MAX && moving.leaves(*last) >= over {
-            to_come.insert(0, (over, Balance::default()));
-        }
-        to_come.reverse();
-        to_come
+    /// What is left of these measures at each time at which a bucket leaves if nothing more comes, earliest first; at the last there is nothing.
+    fn to_come<'u>(
+        &'u self,
+        ledger: &'u Ledger,
+        measures: impl Iterator<Item = Measure>,
+    ) -> impl Iterator<Item = (TimeUs, Amounts)> + 'u {
+        let mut left: Amounts = measures.map(|measure| (measure, self.amount(measure))).collect();
+        let nothing: Amounts = left.iter().map(|(measure, _)| (*measure, Amount(0))).collect();
+        let over = self.moving.zip(self.buckets.last()).and_then(|(moving, (last, _))| moving.is_over(*last));
+        let leaves = move |moving: Moving| self.buckets.iter().map(move |(start, at)| (moving.leaves(*start), *at));
+        let leaving = self.moving.into_iter().flat_map(leaves);
+        let leaving = leaving.take_while(move |(leaves, _)| over.is_none_or(|over| *leaves < over));
+        let leaving = leaving.map(move |(leaves, at)| {
+            let balance = ledger.balances.get(at);
+            left.iter_mut().for_each(|(of, left)| left.0 = left.0.saturating_sub(balance.amount(*of).0));
+            (leaves, left.clone())
+        });
+        // A lifetime is over long before its last bucket leaves.
+        leaving.chain(over.map(|over| (over, nothing)))
     }
 
     /// The window as it is told of one that is reached: until when it is, if nothing more is spent.
     pub(crate) fn reached_window(&self, ledger: &Ledger, limits: &Limits) -> Window {
-        let is_reached = |sum: &Balance| limits.is_reached(|measure| sum.amount(measure));
-        match self.to_come(ledger).iter().find(|(_, sum)| !is_reached(sum)) {
-            Some((until, _)) => Window { end: *until, ..self.window },
+        let is_reached = |left: &Amounts| limits.is_reached(|measure| amount_of(left, measure));
+        let mut to_come = self.to_come(ledger, limits.iter().map(|limit| limit.measure));
+        match to_come.find(|(_, left)| !is_reached(left)) {
+            Some((until, _)) => Window { end: until, ..self.window },
             None => self.window,
         }
     }
 
     /// When a limit is reached no more, if nothing more is spent; `None` where no bucket leaves.
     pub(crate) fn clears(&self, ledger: &Ledger, limit: Limit) -> Option<TimeUs> {
-        let is_reached = |sum: &Balance| Fill { limit, used: sum.amount(limit.measure) }.is_reached();
-        self.to_come(ledger).into_iter().find(|(_, sum)| !is_reached(sum)).map(|(at, _)| at)
+        let is_reached = |left: &Amounts| Fill { limit, used: amount_of(left, limit.measure) }.is_reached();
+        self.to_come(ledger, [limit.measure].into_iter()).find(|(_, left)| !is_reached(left)).map(|(at, _)| at)
     }
 
     /// When the fill falls below a share of the limits, if nothing more is spent.
     pub(crate) fn falls_below(&self, ledger: &Ledger, limits: &Limits, share: Ppm) -> TimeUs {
-        let has_reached = |sum: &Balance| limits.tightest(|measure| sum.amount(measure)).has_reached(share);
-        let below = self.to_come(ledger).into_iter().find(|(_, sum)| !has_reached(sum));
+        let has_reached = |left: &Amounts| limits.tightest(|measure| amount_of(left, measure)).has_reached(share);
+        let mut to_come = self.to_come(ledger, limits.iter().map(|limit| limit.measure));
+        let below = to_come.find(|(_, left)| !has_reached(left));
         below.map_or(self.window.end, |(at, _)| at)
     }
 
     /// When the fill rises to a limit or a share of it though nothing is spent: where money was given back, and the bucket of that leaves first.
     pub(crate) fn rises(&self, ledger: &Ledger, limits: &Limits, shares: &[Ppm]) -> Option<TimeUs> {
+        let has_taken_back = |(lane, (first, _)): (&Lane, &Bucket)| lane.has_taken_back(*first);
+        if !self.lane.zip(self.buckets.first()).is_some_and(has_taken_back) {
+            return None;
+        }
         let is_negative =
             |at: u32| limits.fills(|measure| ledger.balances.get(at).amount(measure)).any(|fill| fill.used.0 < 0);
         if !self.buckets.iter().any(|(_, at)| is_negative(*at)) {
@@ -212,8 +259,8 @@ impl Used<'_> {
             (usize::from(limits.is_reached(amount)), shares.iter().filter(|share| fill.has_reached(**share)).count())
         };
         let mut before = level(&|measure| self.amount(measure));
-        for (at, sum) in self.to_come(ledger) {
-            let then = level(&|measure| sum.amount(measure));
+        for (at, left) in self.to_come(ledger, limits.iter().map(|limit| limit.measure)) {
+            let then = level(&|measure| amount_of(&left, measure));
             if then.0 > before.0 || then.1 > before.1 {
                 return Some(at);
             }

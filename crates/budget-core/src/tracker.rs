@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use usage_types::{Dimension, DimensionSet, TimeUs, Window, WindowSpec};
 
 use crate::intern::Sym;
+use crate::lane::Lanes;
 use crate::moving::Moving;
 use crate::slab::{NONE, Slab};
 use crate::window::cell_at;
@@ -38,6 +39,8 @@ pub(crate) struct Tracker {
     pub(crate) budget: Option<u32>,
     /// Its windows that have a balance, by start.
     pub(crate) windows: BTreeMap<TimeUs, u32>,
+    /// Its buckets by scope, where they are such.
+    pub(crate) lanes: Lanes,
     /// Windows that begin before this would lack their first events: there are none.
     pub(crate) complete_from: TimeUs,
     /// The window that was last asked for: events come nearly in order.
@@ -69,6 +72,7 @@ impl Tracker {
             moving: Moving::of(spec),
             budget,
             windows: BTreeMap::new(),
+            lanes: Lanes::default(),
             complete_from,
             last,
             last_id: NONE,

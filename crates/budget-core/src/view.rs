@@ -237,8 +237,7 @@ fn view(ledger: &Ledger, tracker: u32, at: u32, state: Option<&BudgetState>, now
         return Some(view_of(ledger, at, of_cell, window, spec, state));
     }
     let used = ledger.used_at(tracker, Some(of_cell.scope), now);
-    let sum = used.sum().filter(|_| used.newest() == Some(at))?;
-    Some(view_of(ledger, at, sum, used.window, spec, state))
+    (used.newest() == Some(at)).then(|| view_of(ledger, at, &used.sum_anew(ledger), used.window, spec, state))
 }
 
 fn view_of(

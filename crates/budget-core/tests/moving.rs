@@ -273,6 +273,29 @@ fn a_threshold_of_a_rolling_window_is_told_once_until_the_fill_has_been_below() 
 }
 
 #[test]
+fn a_threshold_that_is_taken_out_and_put_back_is_told_again_once_the_fill_was_below() {
+    let thresholds = |at: &[u32]| {
+        let at = at.iter().map(|ppm| Ppm(*ppm)).collect();
+        Budget { alerts: AlertRule { at, to: Vec::new() }, ..hourly() }
+    };
+    let mut core = core_with(thresholds(&[800_000]));
+    let later = used("2", after(30), 80);
+    apply(&mut core, &[used("1", ten(), 80)]);
+    assert_eq!(raised(&mut core, ten()), 1);
+    apply(&mut core, std::slice::from_ref(&later));
+    // By itself it would stay above until 11:31.
+    assert_eq!(raised(&mut core, after(30)), 0);
+    drop(core.set_budgets(set([thresholds(&[5_000_000])]), after(31)));
+    assert_eq!(raised(&mut core, after(31)), 0);
+    let void = Record::new("v", after(32), SESSION, 0).role(Role::Voids("2".into())).restating(after(30), Some(&later));
+    apply(&mut core, &[void, used("3", after(33), 1)]);
+    drop(core.set_budgets(set([thresholds(&[800_000])]), after(62)));
+    assert_eq!(raised(&mut core, after(62)), 0, "the first 80 have left");
+    apply(&mut core, &[used("4", after(63), 80)]);
+    assert_eq!(raised(&mut core, after(63)), 1);
+}
+
+#[test]
 fn a_fill_that_wavers_about_a_threshold_is_told_once_in_the_length_of_the_window() {
     let mut core = core_with(with_alerts(hourly()));
     let first = used("1", ten(), 80);

@@ -1,7 +1,8 @@
 //! How long a row takes in a simulation, without reading it: `cargo run --release -p budget-simulator --example simulation_rate [ROWS]`
 //!
-//! Ten thousand users in a hundred teams over a month, four budgets for each row, some of which block. Time is the processor's
-//! (`/proc/thread-self/schedstat`, Linux), so that a busy machine does not count; rows are made beforehand, in batches.
+//! Ten thousand users in a hundred teams over a month: once with four budgets over calendar windows for each row, some of which block, and once
+//! with one over a rolling window for each user besides. Time is the processor's (`/proc/thread-self/schedstat`, Linux), so that a busy
+//! machine does not count; rows are made beforehand, in batches.
 #![allow(clippy::print_stdout, reason = "prints its figures")]
 
 use std::borrow::Cow;
@@ -20,6 +21,9 @@ budgets:
   - { id: user-hour, per: [user], window: { every: hour, zone: UTC }, limit: { requests: 12 } }
   - { id: team-month, per: [namespace, team], window: { every: month, zone: UTC }, limit: { cost: "1000.00 USD" } }
   - { id: all-month, mode: soft, window: { every: month, zone: UTC }, limit: { tokens: 10000000000 } }
+"#;
+/// One more, of a window that moves.
+const ROLLING: &str = r#"  - { id: user-rolling, per: [user], window: { rolling: 6 hours }, limits: [{ tokens: 25000 }, { cost: "1.00 USD" }] }
 "#;
 
 /// A small generator (SplitMix64), so that runs are alike.
@@ -54,7 +58,12 @@ fn dimensions(user: u64) -> Dimensions<'static> {
 
 fn main() {
     let rows = std::env::args().nth(1).map_or(10_000_000, |text| text.parse::<usize>().expect("a number"));
-    let set = Arc::new(BudgetSet::from_yaml(BUDGETS).expect("the budgets are right"));
+    measure("4 calendar budgets each", BUDGETS, rows);
+    measure("and a rolling one for each user", &format!("{BUDGETS}{ROLLING}"), rows);
+}
+
+fn measure(what: &str, budgets: &str, rows: usize) {
+    let set = Arc::new(BudgetSet::from_yaml(budgets).expect("the budgets are right"));
     let step = 30 * TimeUs::DAY / i64::try_from(rows).expect("a number of rows").max(1);
     let to = FROM.plus_us(30 * TimeUs::DAY);
     let mut simulation = Simulation::new(set, Settings { from: FROM, to, count_refused: false, details_max: 10_000 });
@@ -93,7 +102,7 @@ fn main() {
     spent_ns += cpu_ns() - start_ns;
     let blocks: u64 = outcome.budgets.iter().map(|budget| budget.blocked.count).sum();
     println!(
-        "{rows} rows, 4 budgets each: {} ns a row, {:.1} s of the processor in all ({:.1} s on the clock with making them); {} refused, {blocks} blocks in {} scopes, at most {} MiB",
+        "{rows} rows, {what}: {} ns a row, {:.1} s of the processor in all ({:.1} s on the clock with making them); {} refused, {blocks} blocks in {} scopes, at most {} MiB",
         spent_ns / rows.max(1) as u64,
         spent_ns as f64 / 1e9,
         begun.elapsed().as_secs_f64(),
