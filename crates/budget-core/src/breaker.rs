@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use usage_types::{
-    Amount, Breaker, BudgetId, Cost, Decision, DecisionState, Dimensions, Fill, Measure, Mode, ReasonCode, Role, Scope,
-    Surge, TimeUs, Trip, UsageEvent, Window,
+    Amount, Breaker, BudgetId, Cost, Decision, DecisionState, Dimensions, Fill, Measure, Mode, Rate, ReasonCode, Role,
+    Scope, Surge, Throttle, ThrottleReason, TimeUs, Trip, UsageEvent, Window,
 };
+
+use crate::throttle::InForce;
 
 /// Into how many parts the time of a trip is divided: what is metered covers the last nine to ten tenths of it.
 const PARTS: i64 = 10;
@@ -70,15 +72,17 @@ impl Opened {
     }
 }
 
-/// A circuit that is open.
+/// A circuit that is open, or half open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCircuit {
     /// Its breaker.
     pub breaker: Arc<Breaker>,
     /// For whom.
     pub scope: Scope,
-    /// From when it opened until it is half open.
+    /// From when it opened until it is half open or, where it is that, from then until it closes.
     pub window: Window,
+    /// Whether a trickle passes.
+    pub is_half_open: bool,
     /// The limit that tripped it, and how much had been used of it within its time.
     pub fill: Fill,
 }
@@ -92,12 +96,16 @@ impl OpenCircuit {
     /// What is published of it.
     pub(crate) fn decision(&self, seq: u64, now: TimeUs) -> Decision {
         let measure = self.fill.limit.measure;
+        let (state, reason_code, http_status) = match self.is_half_open {
+            true => (DecisionState::Allowed, ReasonCode::WithinQuota, 200),
+            false => (DecisionState::Blocked, ReasonCode::CircuitOpen, Breaker::HTTP_STATUS),
+        };
         let decision = Decision {
             budget: self.breaker.id.to_string(),
             scope: self.scope.clone(),
-            state: DecisionState::Blocked,
-            reason_code: ReasonCode::CircuitOpen,
-            http_status: Breaker::HTTP_STATUS,
+            state,
+            reason_code,
+            http_status,
             measure: measure.name().to_owned(),
             currency: measure.currency(),
             limit: measure.format(self.fill.limit.amount),
@@ -110,8 +118,32 @@ impl OpenCircuit {
             rolled_back: None,
             overage: None,
             progress: None,
+            throttle: self.is_half_open.then(|| self.trickle()),
+            would_throttle: None,
         };
         if self.breaker.mode == Mode::Shadow { decision.shadowed() } else { decision }
+    }
+}
+
+impl OpenCircuit {
+    /// What passes while it is half open: one request after the other, so that it is never those who ask first that open it again.
+    fn trickle(&self) -> Throttle {
+        let per_s = (self.breaker.half_open_us / TimeUs::SECOND).max(1).unsigned_abs();
+        Throttle::new(ThrottleReason::CircuitHalfOpen, Rate { requests: self.breaker.trickle, per_s }, 1)
+    }
+
+    /// The throttle of one that is half open.
+    pub(crate) fn throttle(self) -> InForce {
+        let throttle = self.trickle();
+        let Self { breaker, scope, window, fill, .. } = self;
+        InForce {
+            budget: Arc::clone(&breaker.id),
+            scope,
+            throttle,
+            window,
+            fill,
+            is_shadow: breaker.mode == Mode::Shadow,
+        }
     }
 }
 
@@ -129,7 +161,7 @@ impl Breakers {
         gone
     }
 
-    /// Takes over that a circuit is open, where its breaker is there still.
+    /// Takes over that a circuit is open or half open, where its breaker is there still.
     pub(crate) fn load(&mut self, decision: &Decision) {
         let Some(watch) = self.watches.get_mut(decision.budget.as_str()) else { return };
         let names = |trip: &&Trip| {
@@ -138,10 +170,11 @@ impl Breakers {
                 && measure.currency() == decision.currency
                 && measure.format(trip.limit.amount) == decision.limit
         };
-        let (true, Some(trip)) = (decision.is_reached(), watch.breaker.trips.iter().find(names)) else { return };
+        let (true, Some(trip)) = (decision.restrains(), watch.breaker.trips.iter().find(names)) else { return };
         // How much more than that it was the next time will tell.
         let used = trip.limit.amount;
-        let since = decision.window.start;
+        let open_us = if decision.is_throttled() { watch.breaker.open_us } else { 0 };
+        let since = decision.window.start.plus_us(-open_us);
         let mut circuit = Circuit::new(&watch.breaker, since);
         circuit.open = Some(Opened { since, fill: Fill { limit: trip.limit, used }, trickled: 0 });
         watch.circuits.insert(decision.scope.clone(), circuit);
@@ -186,13 +219,13 @@ impl Breakers {
         self.watches.contains_key(id)
     }
 
-    /// The circuit of a scope, where it is open.
+    /// The circuit of a scope, where it is open or half open.
     pub(crate) fn open(&self, id: &str, scope: &Scope, now: TimeUs) -> Option<OpenCircuit> {
         let watch = self.watches.get(id)?;
         watch.open(scope.clone(), now)
     }
 
-    /// The open circuits that hold a request back, those in shadow too.
+    /// The circuits that hold a request back, open or half open, those in shadow too.
     pub(crate) fn check(&self, dimensions: &Dimensions<'_>, now: TimeUs) -> impl Iterator<Item = OpenCircuit> {
         self.watches.values().filter_map(move |watch| {
             let scope = watch.breaker.scope_of(|dim| dimensions.get(dim))?;
@@ -214,9 +247,15 @@ impl Breakers {
 impl Watch {
     fn open(&self, scope: Scope, now: TimeUs) -> Option<OpenCircuit> {
         let breaker = &self.breaker;
-        let open = self.circuits.get(&scope)?.open.filter(|open| open.phase(breaker, now) == Phase::Open)?;
-        let window = Window { start: open.since, end: open.since.plus_us(breaker.open_us), zone: chrono_tz::UTC };
-        Some(OpenCircuit { breaker: Arc::clone(breaker), scope, window, fill: open.fill })
+        let open = self.circuits.get(&scope)?.open?;
+        let half_open = open.since.plus_us(breaker.open_us);
+        let (is_half_open, start, end) = match open.phase(breaker, now) {
+            Phase::Open => (false, open.since, half_open),
+            Phase::HalfOpen => (true, half_open, half_open.plus_us(breaker.half_open_us)),
+            Phase::Closed => return None,
+        };
+        let window = Window { start, end, zone: chrono_tz::UTC };
+        Some(OpenCircuit { breaker: Arc::clone(breaker), scope, window, is_half_open, fill: open.fill })
     }
 }
 

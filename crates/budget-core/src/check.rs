@@ -12,6 +12,7 @@ use crate::budgets::{BudgetState, Budgets};
 use crate::decide::Decisions;
 use crate::holds::{Counted, Holds, Sums};
 use crate::ledger::Ledger;
+use crate::throttle::Ration;
 
 /// What is asked of [`crate::Core::ask`].
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +92,7 @@ impl Check {
 
     /// With the circuits that are open besides what budgets say.
     pub(crate) fn beside(self, circuits: impl Iterator<Item = OpenCircuit>) -> Self {
+        let circuits = circuits.filter(|circuit| !circuit.is_half_open);
         // The id settles a tie.
         let longest = |a: OpenCircuit, b: OpenCircuit| if b.order() > a.order() { b } else { a };
         let (shadow, hard): (Vec<_>, Vec<_>) = circuits.partition(|circuit| circuit.breaker.mode == Mode::Shadow);
@@ -105,6 +107,25 @@ impl Check {
             }
             other => other,
         }
+    }
+}
+
+/// What a request is told that is made if it may be: the throttles that it meets are charged for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// What budgets, reservations and circuits say.
+    pub check: Check,
+    /// Where they let it pass, the throttle that refuses it ([`Ration::retry_at`]) or, where none does, the one that leaves least.
+    pub throttled: Option<Ration>,
+    /// The throttle in shadow that would refuse it.
+    pub would_throttle: Option<Ration>,
+}
+
+impl Admission {
+    /// Whether it may be made now.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.check.is_allowed() && self.throttled.as_ref().is_none_or(|ration| ration.retry_at.is_none())
     }
 }
 

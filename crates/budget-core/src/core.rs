@@ -10,9 +10,9 @@ use usage_types::{
 
 use crate::alert::Alerts;
 use crate::balance::Flags;
-use crate::breaker::Breakers;
+use crate::breaker::{Breakers, OpenCircuit};
 use crate::budgets::{Budgets, HistoryRequest, Since};
-use crate::check::{Check, Question, ScopeUsage, State};
+use crate::check::{Admission, Check, Question, ScopeUsage, State};
 use crate::config::CoreConfig;
 use crate::decide::{Decisions, Keys};
 use crate::dedup::{Dedup, Fingerprint};
@@ -23,6 +23,7 @@ use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::output::{CoreStats, Effects, HoldsFull};
 use crate::rollback::Rollbacks;
+use crate::throttle::{InForce, Met, Rations};
 use crate::view::{self, BalanceFilter, BalancePage, Cursor};
 use crate::window::window_at;
 
@@ -47,6 +48,7 @@ pub struct Core {
     rollbacks: Rollbacks,
     breakers: Breakers,
     jobs: Jobs,
+    rations: Rations,
     /// The newest append time that was seen, and of that the newest before the first batch.
     newest: Option<TimeUs>,
     restored_until: Option<TimeUs>,
@@ -79,6 +81,7 @@ impl Core {
             rollbacks: Rollbacks::default(),
             breakers: Breakers::default(),
             jobs: Jobs::default(),
+            rations: Rations::default(),
             newest: None,
             restored_until: None,
             applied: false,
@@ -381,6 +384,22 @@ impl Core {
         State { ledger, budgets, holds, decisions }.ask(question, now).beside(breakers.check(question.dimensions, now))
     }
 
+    /// Asks for a request that is made if it may be: as [`Core::ask`], and then asks the throttles of its scopes, which are charged for it where they all
+    /// let it pass.
+    pub fn admit(&mut self, question: &Question<'_>, now: TimeUs) -> Admission {
+        let check = self.ask(question, now);
+        let throttles = if check.is_allowed() { self.throttles(question, now) } else { Vec::new() };
+        let requests = question.estimate.map_or(1, |estimate| estimate.requests);
+        let Met { effective, shadow } = self.rations.ask(throttles, requests, now);
+        Admission { check, throttled: effective, would_throttle: shadow }
+    }
+
+    /// The throttles in force that a request meets.
+    fn throttles(&self, question: &Question<'_>, now: TimeUs) -> Vec<InForce> {
+        let circuits = self.breakers.check(question.dimensions, now).filter(|circuit| circuit.is_half_open);
+        circuits.map(OpenCircuit::throttle).collect()
+    }
+
     /// What a scope of a budget has used. `None` where there is no such budget, or the scope is none of its.
     #[must_use]
     pub fn usage(&self, budget: &str, scope: &Scope, now: TimeUs) -> Option<ScopeUsage> {
@@ -388,7 +407,7 @@ impl Core {
         State { ledger, budgets, holds, decisions }.usage(budget, scope, now)
     }
 
-    /// Asks and, where the answer is that the request may be made, holds its estimate until `expires_at`, the event that settles it
+    /// Asks as [`Core::admit`] and, where the answer is that the request may be made, holds its estimate until `expires_at`, the event that settles it
     /// (by the tag [`UsageEvent::RESERVATION_TAG`] and in the same namespace) or [`Core::release`]. With `force` whatever the answer is.
     /// An id that is open already is replaced.
     ///
@@ -401,19 +420,22 @@ impl Core {
         expires_at: TimeUs,
         force: bool,
         now: TimeUs,
-    ) -> Result<Check, HoldsFull> {
+    ) -> Result<Admission, HoldsFull> {
         self.expire_holds(now);
-        let check = self.ask(question, now);
-        if !force && !check.is_allowed() {
-            return Ok(check);
-        }
-        if self.holds.len() >= HOLDS_MAX {
+        if self.holds.len() >= HOLDS_MAX && (force || self.ask(question, now).is_allowed()) {
             return Err(HoldsFull);
+        }
+        let admission = match force {
+            true => Admission { check: self.ask(question, now), throttled: None, would_throttle: None },
+            false => self.admit(question, now),
+        };
+        if !force && !admission.is_allowed() {
+            return Ok(admission);
         }
         let counted = State::counted(&self.ledger, &self.budgets, question.dimensions);
         let estimate = question.estimate.cloned().unwrap_or_default();
         self.holds.open(id, question.dimensions, &estimate, expires_at, counted);
-        Ok(check)
+        Ok(admission)
     }
 
     /// Ends a reservation; whether it was open.
@@ -460,6 +482,7 @@ impl Core {
                 self.alerts.forget_ended(floor);
                 self.breakers.forget_idle(append_time);
                 self.jobs.forget(floor);
+                self.rations.forget(self.clock);
             }
         }
         let more_ids = self.dedup.sweep(SWEPT_SHARDS_MAX);
@@ -480,6 +503,7 @@ impl Core {
             decisions: self.decisions.len(),
             blocked: self.decisions.blocked(),
             would_block: self.decisions.would_block(),
+            throttled: self.decisions.throttled(),
             rolled_back: self.rolled_back().count(),
             circuits: self.breakers.len(),
             alerts: self.alerts.len(),

@@ -29,10 +29,11 @@ pub use forget::DECISIONS_KEPT_US;
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
     published: BTreeMap<String, Decision>,
-    /// What blocks, or would, by expiry.
+    /// What blocks or throttles, or would, by expiry.
     expiries: BTreeSet<(TimeUs, String)>,
-    /// How many of these block nobody.
+    /// How many of these block nobody, and how many throttle or would.
     would_block: usize,
+    throttled: usize,
     /// Keys to look at again: loaded, or of a budget that changed.
     recheck: BTreeSet<String>,
     /// Keys whose last decision did not reach the log.
@@ -54,7 +55,7 @@ enum Verdict {
     Allowed(Window, Fill),
     /// The budget as a whole has rolled back.
     RolledBack(RolledBack),
-    /// It is a circuit, which is open or not.
+    /// It is a circuit, which is open, half open or closed.
     Circuit(Option<OpenCircuit>),
     /// The budget is gone or does not block, or the scope is not one of its.
     Removed,
@@ -80,11 +81,15 @@ impl Decisions {
     }
 
     pub(crate) fn blocked(&self) -> usize {
-        self.expiries.len() - self.would_block
+        self.expiries.len() - self.would_block - self.throttled
     }
 
     pub(crate) fn would_block(&self) -> usize {
         self.would_block
+    }
+
+    pub(crate) fn throttled(&self) -> usize {
+        self.throttled
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -237,11 +242,13 @@ impl Decisions {
         if let Some(last) = last {
             self.expiries.remove(&(last.expires_at, key.clone()));
             self.would_block -= usize::from(last.would_block.is_some());
+            self.throttled -= usize::from(last.is_throttled());
         }
         self.endings.replace(last, &key, &decision);
-        if decision.is_reached() {
+        if decision.restrains() {
             self.expiries.insert((decision.expires_at, key.clone()));
             self.would_block += usize::from(decision.would_block.is_some());
+            self.throttled += usize::from(decision.is_throttled());
         }
         self.published.insert(key, decision);
     }
@@ -317,7 +324,7 @@ fn decision(
     forced: bool,
     now: TimeUs,
 ) -> Option<Decision> {
-    let was_reached = last.is_some_and(|last| last.is_reached() || last.rolled_back.is_some());
+    let was_told = last.is_some_and(|last| last.restrains() || last.rolled_back.is_some());
     let made = match (verdict, budget) {
         (Verdict::Reached(mode, window, fill, _), Some(budget)) => {
             let made = from_budget(budget, scope, window, fill, seq, now);
@@ -342,7 +349,7 @@ fn decision(
         // The last decision says what the block was about; there is none only where nothing has to be said.
         _ => allowed(last?, seq, now),
     };
-    (was_reached || forced).then_some(made)
+    (was_told || forced).then_some(made)
 }
 
 /// What a decision was about is over.
@@ -357,6 +364,8 @@ fn allowed(last: &Decision, seq: u64, now: TimeUs) -> Decision {
         expires_at: if last.rolled_back.is_some() { now } else { last.expires_at },
         would_block: None,
         rolled_back: None,
+        throttle: None,
+        would_throttle: None,
         ..last.clone()
     }
 }
@@ -381,6 +390,8 @@ fn from_budget(budget: &Budget, scope: Scope, window: Window, fill: Fill, seq: u
         rolled_back: None,
         overage: fill.limit.told_overage(),
         progress: None,
+        throttle: None,
+        would_throttle: None,
     }
 }
 
@@ -388,7 +399,8 @@ fn from_budget(budget: &Budget, scope: Scope, window: Window, fill: Fill, seq: u
 fn same(a: &Decision, b: &Decision, moves: bool) -> bool {
     let start = |d: &Decision| (!moves).then_some(d.window.start);
     let answer = |d: &Decision| (d.state, d.reason_code, d.http_status, d.would_block);
+    let throttle = |d: &Decision| (d.throttle.clone(), d.would_throttle.clone());
     let limit = |d: &Decision| (d.measure.clone(), d.currency, d.limit.clone(), d.overage.clone());
     let window = |d: &Decision| (d.window.zone, start(d), d.expires_at);
-    answer(a) == answer(b) && window(a) == window(b) && limit(a) == limit(b)
+    answer(a) == answer(b) && window(a) == window(b) && limit(a) == limit(b) && throttle(a) == throttle(b)
 }

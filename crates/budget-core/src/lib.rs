@@ -10,7 +10,7 @@
 //!
 //! The map: [`window`] calendar windows, `moving` those that move on with time, `slab` and `intern` the containers, `dedup` ids that were seen, `balance` the sums,
 //! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `mode` and `rollback` for whom they are effective,
-//! `breaker` who burns too fast, `decide`, `alert` and `crossing` what follows from the balances, `view`
+//! `breaker` who burns too fast, `throttle` what passes who is slowed, `decide`, `alert` and `crossing` what follows from the balances, `view`
 //! how they are read, `check` and `holds` what a request is told before it is made, `jobs` how far jobs have come, `config`, `input` and `output` what
 //! goes in and comes out, `core` all of it together.
 
@@ -36,13 +36,14 @@ mod moving;
 mod output;
 mod rollback;
 mod slab;
+mod throttle;
 mod tracker;
 mod view;
 pub mod window;
 
 pub use crate::breaker::OpenCircuit;
 pub use crate::budgets::{HistoryRequest, same_balances};
-pub use crate::check::{Check, Question, Restraint, ScopeUsage, Standing};
+pub use crate::check::{Admission, Check, Question, Restraint, ScopeUsage, Standing};
 pub use crate::config::{CoreConfig, Tracked};
 pub use crate::core::Core;
 pub use crate::decide::DECISIONS_KEPT_US;
@@ -50,6 +51,7 @@ pub use crate::input::{Disposition, Input, Restates, RestoredRow};
 pub use crate::mode::mode_of;
 pub use crate::output::{CoreStats, Effects, HoldsFull};
 pub use crate::rollback::revision;
+pub use crate::throttle::Ration;
 pub use crate::view::{
     BalanceFilter, BalancePage, BalanceView, BudgetStanding, Cursor, Kind, KindFilter, StandingState,
 };

@@ -44,6 +44,8 @@ pub struct CoreStats {
     pub blocked: usize,
     /// And how many would be, if their budgets were not in shadow.
     pub would_block: usize,
+    /// And how many are throttled, or would be.
+    pub throttled: usize,
     /// Budgets that have rolled back.
     pub rolled_back: usize,
     /// Scopes that a circuit breaker watches.

@@ -205,6 +205,8 @@ pub(crate) fn decision(budget: &Budget, rolled_back: RolledBack, seq: u64, now: 
         rolled_back: Some(rolled_back),
         overage: None,
         progress: None,
+        throttle: None,
+        would_throttle: None,
     }
 }
 

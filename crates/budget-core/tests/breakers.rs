@@ -5,11 +5,11 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use budget_core::{Check, Core, CoreConfig, Restraint};
+use budget_core::{Admission, Check, Core, CoreConfig, Question, Restraint};
 use common::{Record, apply, at, budget, set, told};
 use usage_types::{
     Amount, Breaker, BudgetSet, Decision, DecisionState, Dimension, DimensionSet, Dimensions, Limit, Measure, Mode,
-    Role, Scope, Surge, TimeUs, Trip,
+    Rate, Role, Scope, Surge, Throttle, ThrottleReason, TimeUs, Trip,
 };
 
 const SECOND: i64 = TimeUs::SECOND;
@@ -91,7 +91,11 @@ fn a_burst_opens_the_circuit_of_its_scope_and_time_lets_it_go_through_a_trickle_
     apply(&mut core, &(0..50).map(|_| request("a", after(45), 1)).collect::<Vec<_>>());
     assert!(core.effects(after(45)).is_empty());
 
-    assert_eq!(told(&core.effects(after(100))), ["Allowed loops|agent=a #2 WITHIN_QUOTA 200 used 10 of 10"]);
+    let half_open = core.effects(after(100));
+    assert_eq!(told(&half_open), ["Allowed loops|agent=a #2 WITHIN_QUOTA 200 used 10 of 10"]);
+    let trickle = Throttle::new(ThrottleReason::CircuitHalfOpen, Rate { requests: 3, per_s: 60 }, 1);
+    let said = half_open.decisions.into_iter().next().unwrap();
+    assert_eq!((said.throttle, said.window.start, said.expires_at), (Some(trickle), after(100), after(160)));
     apply(&mut core, &(0..3).map(|at| request("a", after(101 + at), 1)).collect::<Vec<_>>());
     assert!(core.effects(after(110)).is_empty(), "three are the trickle");
     apply(&mut core, &[request("a", after(120), 1)]);
@@ -100,10 +104,64 @@ fn a_burst_opens_the_circuit_of_its_scope_and_time_lets_it_go_through_a_trickle_
     // No more than the trickle: closed, and as many as ever may come.
     assert_eq!(core.effects(after(180)).decisions.len(), 1);
     apply(&mut core, &(0..3).map(|at| request("a", after(190 + at), 1)).collect::<Vec<_>>());
+    let closed = core.effects(after(240)).decisions.remove(0);
+    assert_eq!((closed.throttle, closed.state, closed.seq), (None, DecisionState::Allowed, 5));
     apply(&mut core, &(0..9).map(|_| request("a", after(260), 1)).collect::<Vec<_>>());
     assert!(core.effects(after(260)).is_empty());
     apply(&mut core, &[request("a", after(260), 1)]);
     assert_eq!(core.effects(after(260)).decisions[0].window.start, after(260));
+}
+
+fn passes(core: &mut Core, of: &str, now: TimeUs) -> Admission {
+    core.admit(&Question { dimensions: &agent(of), estimate: None, last_known: false }, now)
+}
+
+#[test]
+fn a_half_open_circuit_lets_the_trickle_through_evenly_and_those_who_ask_never_open_it_again() {
+    let mut core = core(breaker(vec![trip(Measure::Requests, 10, 10)]));
+    apply(&mut core, &(0..10).map(|_| request("a", after(0), 1)).collect::<Vec<_>>());
+    core.effects(after(0));
+    assert!(!passes(&mut core, "a", after(59)).is_allowed());
+    // Ten times a second it asks, and makes the requests that it may make.
+    let mut passed = Vec::new();
+    for tenth in 600..1_200 {
+        let now = start().plus_us(tenth * 100_000);
+        if passes(&mut core, "a", now).is_allowed() {
+            passed.push(tenth / 10);
+            apply(&mut core, &[request("a", now, 1)]);
+        }
+        assert!(core.effects(now).decisions.iter().all(|decision| decision.state == DecisionState::Allowed));
+    }
+    assert_eq!(passed, [60, 80, 100]);
+    let refused = passes(&mut core, "a", after(119)).throttled.unwrap();
+    assert_eq!((&*refused.budget, refused.retry_at, refused.remaining), ("loops", Some(after(120)), 0));
+    assert!(passes(&mut core, "b", after(119)).throttled.is_none());
+    // Closed: nothing is rationed.
+    assert!((0..50).all(|_| passes(&mut core, "a", after(120)).throttled.is_none()));
+}
+
+#[test]
+fn a_half_open_circuit_is_rationed_after_a_restart_too_and_told_in_shadow() {
+    let rule = |mode| Breaker { mode, ..breaker(vec![trip(Measure::Requests, 2, 10)]) };
+    for mode in [Mode::Hard, Mode::Shadow] {
+        let mut core = core(rule(mode));
+        apply(&mut core, &[request("a", after(0), 1), request("a", after(0), 1)]);
+        core.effects(after(0));
+        let published = core.effects(after(60)).decisions;
+        let is_told = (published[0].throttle.is_some(), published[0].would_throttle.is_some());
+        assert_eq!(is_told, (mode == Mode::Hard, mode == Mode::Shadow));
+        let mut again = Core::new(CoreConfig::default());
+        again.set_budgets(with(rule(mode)), after(65));
+        again.load_decisions(published);
+        assert!(again.effects(after(65)).is_empty(), "it is not said again");
+        assert_eq!(again.stats().throttled, 1);
+        assert!(passes(&mut again, "a", after(65)).is_allowed());
+        let second = passes(&mut again, "a", after(66));
+        assert_eq!(second.is_allowed(), mode == Mode::Shadow);
+        let told = if mode == Mode::Hard { second.throttled } else { second.would_throttle };
+        assert_eq!(told.unwrap().retry_at, Some(after(85)));
+        assert_eq!((again.effects(after(120)).decisions.len(), again.stats().throttled), (1, 0));
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn ask(core: &Core, estimate: Option<&Estimate>) -> Check {
 
 fn reserve(core: &mut Core, id: &str, estimate: &Estimate, now: TimeUs) -> Check {
     let question = Question { dimensions: &dims(SUPPORT), estimate: Some(estimate), last_known: false };
-    core.reserve(id, &question, now.plus_us(MINUTE), false, now).unwrap()
+    core.reserve(id, &question, now.plus_us(MINUTE), false, now).unwrap().check
 }
 
 /// The event that a reserved request has become.
@@ -152,7 +152,8 @@ fn soft_budgets_refuse_no_reservation_and_force_passes_hard_ones() {
         core_with([Budget { mode: Mode::Soft, ..budget("soft", SUPPORT, &[], 10) }, budget("hard", SUPPORT, &[], 50)]);
     assert_eq!(said(reserve(&mut core, "a", &tokens(40), day())).0, "allowed");
     let question = Question { dimensions: &dims(SUPPORT), estimate: Some(&tokens(40)), last_known: false };
-    assert_eq!(said(core.reserve("b", &question, day().plus_us(MINUTE), true, day()).unwrap()), ("reserved", 0, 40));
+    let forced = core.reserve("b", &question, day().plus_us(MINUTE), true, day()).unwrap();
+    assert_eq!(said(forced.check), ("reserved", 0, 40));
     assert_eq!(said(ask(&core, None)), ("reserved", 0, 80));
 }
 
@@ -247,7 +248,7 @@ impl Model {
                 let (id, ends) = (format!("h{}", self.made), self.now.plus_us(minutes * MINUTE));
                 let (dimensions, estimate) = (dims(&Self::who(user)), tokens(amount));
                 let question = Question { dimensions: &dimensions, estimate: Some(&estimate), last_known: false };
-                let check = self.core.reserve(&id, &question, ends, false, self.now).unwrap();
+                let check = self.core.reserve(&id, &question, ends, false, self.now).unwrap().check;
                 assert_eq!(matches!(check, Check::Allowed(_)), self.fits(user, amount), "{step:?}: {check:?}");
                 if matches!(check, Check::Allowed(_)) {
                     self.holds.insert(id, (user, amount, ends));

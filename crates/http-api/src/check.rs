@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use usage_types::{Currency, DecisionState, Dimension, Dimensions, Estimate, ReasonCode, Scope, TimeUs, Window};
+use usage_types::{
+    Currency, DecisionState, Dimension, Dimensions, Estimate, ReasonCode, Scope, ThrottleReason, TimeUs, Window,
+};
 
 use crate::schema;
 
@@ -30,7 +32,7 @@ pub struct CheckAnswer {
     pub state: DecisionState,
     /// Why, for programs.
     pub reason_code: CheckReason,
-    /// The status of this answer: 200, or the budget's 403 or 429 (429 where what is left is reserved); 503 where enforcement is behind and the fail policy is `closed`.
+    /// The status of this answer: 200, or the budget's 403 or 429 (429 where what is left is reserved, and for what a throttle refuses); 503 where enforcement is behind and the fail policy is `closed`.
     pub http_status: u16,
     /// The id of the budget or breaker.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +71,12 @@ pub struct CheckAnswer {
     /// The budget or breaker in shadow that would refuse this request if it were hard; absent where the request is refused anyway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_block: Option<ShadowFinding>,
+    /// The throttle that this request met: the one that refuses it or, where none does, the one that leaves least; absent where none is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<ThrottleFinding>,
+    /// The throttle in shadow that would refuse this request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_throttle: Option<ThrottleFinding>,
 }
 
 impl CheckAnswer {
@@ -90,8 +98,37 @@ impl CheckAnswer {
             estimate: None,
             window: None,
             would_block: None,
+            throttle: None,
+            would_throttle: None,
         }
     }
+}
+
+/// A rate that requests are held to: a token bucket of `burst` that is filled evenly with `requests` in `per_s` seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ThrottleFinding {
+    /// The id of the budget or breaker.
+    pub budget: String,
+    /// Who is held to it together.
+    #[schemars(with = "schema::Scope")]
+    pub scope: Scope,
+    /// Why.
+    #[schemars(with = "schema::ThrottleReason")]
+    pub reason_code: ThrottleReason,
+    /// How many requests may be made.
+    pub requests: u64,
+    /// In how many seconds.
+    pub per_s: u64,
+    /// How many of them at once.
+    pub burst: u64,
+    /// How many would pass at once after this one.
+    pub remaining: u64,
+    /// Where nothing remains, when the next one passes; else when as many do as ever.
+    #[schemars(with = "schema::Time")]
+    pub reset_at: TimeUs,
+    /// When the throttle is over by itself.
+    #[schemars(with = "schema::Time")]
+    pub expires_at: TimeUs,
 }
 
 /// What a budget or a breaker in shadow would have answered.
@@ -153,6 +190,8 @@ pub enum CheckReason {
     EstimateExceeds(Option<Dimension>),
     /// What is left is held by reservations: `USER_QUOTA_RESERVED`, `GLOBAL_QUOTA_RESERVED`, …
     Reserved(Option<Dimension>),
+    /// A throttle lets no more requests through now: `CIRCUIT_HALF_OPEN`, …
+    Throttled(ThrottleReason),
     /// The balances are further behind than the bound, so the fail policy answers: `ENFORCEMENT_BEHIND`.
     EnforcementBehind,
 }
@@ -163,6 +202,7 @@ impl fmt::Display for CheckReason {
             Self::Decision(reason) => reason.fmt(f),
             Self::EstimateExceeds(narrowest) => write!(f, "{}_ESTIMATE_EXCEEDS_QUOTA", whose(*narrowest)),
             Self::Reserved(narrowest) => write!(f, "{}_QUOTA_RESERVED", whose(*narrowest)),
+            Self::Throttled(reason) => reason.fmt(f),
             Self::EnforcementBehind => f.write_str("ENFORCEMENT_BEHIND"),
         }
     }
@@ -192,7 +232,8 @@ impl JsonSchema for CheckReason {
         };
         let of_budgets = Dimension::ALL.map(Some).into_iter().chain([None]).flat_map(of_budget);
         let others = [ReasonCode::CircuitOpen, ReasonCode::WithinQuota].map(Self::Decision);
-        let others = others.into_iter().chain([Self::EnforcementBehind]);
+        let others = others.into_iter().chain(ThrottleReason::ALL.map(Self::Throttled));
+        let others = others.chain([Self::EnforcementBehind]);
         let codes: Vec<String> = of_budgets.chain(others).map(|reason| reason.to_string()).collect();
         json_schema!({ "type": "string", "enum": codes })
     }

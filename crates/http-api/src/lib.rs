@@ -34,6 +34,7 @@ pub use budgets::{
 };
 pub use check::{
     CheckAnswer, CheckConfig, CheckQuestion, CheckReason, Enforcement, FailPolicy, Reservation, ShadowFinding,
+    ThrottleFinding,
 };
 pub use config::HttpConfig;
 pub use engine::{

@@ -85,6 +85,33 @@ impl JsonSchema for ReasonCode {
     }
 }
 
+/// Why a scope is throttled.
+pub struct ThrottleReason;
+
+impl JsonSchema for ThrottleReason {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ThrottleReason".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": usage_types::ThrottleReason::ALL.map(usage_types::ThrottleReason::name) })
+    }
+}
+
+/// A rate that a scope may spend at: a token bucket of `burst` that is filled evenly with `requests` in `per_s` seconds.
+#[derive(JsonSchema)]
+pub struct Throttle {
+    reason_code: ThrottleReason,
+    /// How many requests may be made.
+    requests: u64,
+    /// In how many seconds.
+    per_s: u64,
+    /// How many of them at once.
+    burst: u64,
+}
+
 /// Whether a scope may spend.
 #[derive(JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -138,6 +165,12 @@ pub struct Decision {
     /// Of a block of a job: how far that has come, where its events say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
+    /// The scope may spend, and only at this rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    throttle: Option<Throttle>,
+    /// The rate that would hold if the budget or breaker were not in shadow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_throttle: Option<Throttle>,
 }
 
 /// That a budget blocks nobody any more, because it blocked too many.

@@ -13,8 +13,8 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use usage_intake::{DeadLetter, Headers, Intake, RecordParts};
 use usage_types::{
-    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Every, Progress, ReasonCode, RejectCode, Rejection,
-    RolledBack, Scope, TimeUs, TokenClass, Window, WindowKind,
+    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Every, Progress, Rate, ReasonCode, RejectCode,
+    Rejection, RolledBack, Scope, Throttle, ThrottleReason, TimeUs, TokenClass, Window, WindowKind,
 };
 
 const EVENT: &str = include_str!("../../../schemas/usage-event.v1.json");
@@ -150,6 +150,10 @@ fn the_names_in_the_schemas_are_those_of_the_code() {
         .map(|reason| reason.to_string())
         .collect();
     assert_eq!(texts(&decision["properties"]["reason_code"]["enum"]), reasons);
+    let throttles: BTreeSet<_> = ThrottleReason::ALL.iter().map(|reason| reason.name().to_owned()).collect();
+    for member in ["throttle", "would_throttle"] {
+        assert_eq!(texts(&decision["properties"][member]["properties"]["reason_code"]["enum"]), throttles);
+    }
     let kinds: BTreeSet<_> = WindowKind::ALL.iter().map(|kind| kind.name().to_owned()).collect();
     assert_eq!(texts(&alert["properties"]["every"]["enum"]), kinds);
     let codes: BTreeSet<_> = RejectCode::ALL.iter().map(|code| code.name().to_owned()).collect();
@@ -186,6 +190,8 @@ fn decision() -> Decision {
         rolled_back: None,
         overage: None,
         progress: Some(Progress { processed: 8200, total: Some(10_000) }),
+        throttle: None,
+        would_throttle: None,
     }
 }
 
@@ -193,7 +199,14 @@ fn decision() -> Decision {
 fn the_decisions_schema_describes_what_is_published() {
     let rolled_back = Some(RolledBack { revision: "a4".into(), blocked: 3, scopes: 12 });
     let overage = Some("50".into());
-    let everything = Decision { rolled_back: rolled_back.clone(), overage, ..decision().shadowed() };
+    let throttle = Some(Throttle::new(ThrottleReason::CircuitHalfOpen, Rate { requests: 5, per_s: 60 }, 1));
+    let everything = Decision {
+        rolled_back: rolled_back.clone(),
+        overage,
+        throttle: throttle.clone(),
+        would_throttle: throttle.clone(),
+        ..decision().shadowed()
+    };
     check_written(DECISION, &serde_json::to_value(everything).unwrap());
     let validator = validator(DECISION);
     check_valid(&validator, "blocked", &serde_json::to_value(decision()).unwrap());
@@ -210,6 +223,9 @@ fn the_decisions_schema_describes_what_is_published() {
         ..decision()
     };
     check_valid(&validator, "allowed", &serde_json::to_value(&allowed).unwrap());
+    let throttled = Decision { throttle: throttle.clone(), ..allowed.clone() };
+    check_valid(&validator, "throttled", &serde_json::to_value(&throttled).unwrap());
+    check_valid(&validator, "throttled in shadow", &serde_json::to_value(throttled.shadowed()).unwrap());
     for contradiction in [
         Decision { http_status: 200, ..decision() },
         Decision { reason_code: ReasonCode::WithinQuota, ..decision() },
@@ -221,6 +237,8 @@ fn the_decisions_schema_describes_what_is_published() {
         Decision { would_block: decision().shadowed().would_block, ..decision() },
         Decision { http_status: 200, ..decision() }.shadowed(),
         Decision { rolled_back, ..decision() },
+        Decision { throttle: throttle.clone(), ..decision() },
+        Decision { would_throttle: throttle, ..decision() },
         Decision { reason_code: ReasonCode::WithinQuota, ..decision() }.shadowed(),
     ] {
         assert!(!validator.is_valid(&serde_json::to_value(&contradiction).unwrap()), "{contradiction:?}");

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::{Currency, Dimension, Ppm, Progress, Scope, TimeUs, WindowSpec};
+use crate::{Currency, Dimension, Ppm, Progress, Scope, Throttle, TimeUs, WindowSpec};
 
 /// One window: half-open, `[start, end)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -167,29 +167,55 @@ pub struct Decision {
     /// Of a block of a job: how far that has come, where its events say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The scope may spend, and only at this rate. To all who do not know of it it is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Throttle>,
+    /// The rate that would hold if the budget or breaker were not in shadow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_throttle: Option<Throttle>,
 }
 
 impl Decision {
+    /// Every outcome, see [`Decision::outcome`].
+    pub const OUTCOMES: [&str; 6] = ["blocked", "would_block", "rolled_back", "throttled", "would_throttle", "allowed"];
+
     /// Whether the limit was reached: it blocks, or would.
     #[must_use]
     pub fn is_reached(&self) -> bool {
         self.state == DecisionState::Blocked || self.would_block.is_some()
     }
 
-    /// What it comes to in one word: `blocked`, `would_block`, `rolled_back` or `allowed`.
+    /// Whether it throttles, or would.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.throttle.is_some() || self.would_throttle.is_some()
+    }
+
+    /// Whether it holds its scope back, or would, until it expires: something has to be said then.
+    #[must_use]
+    pub fn restrains(&self) -> bool {
+        self.is_reached() || self.is_throttled()
+    }
+
+    /// What it comes to in one word, of [`Decision::OUTCOMES`].
     #[must_use]
     pub fn outcome(&self) -> &'static str {
         match self.state {
             DecisionState::Blocked => "blocked",
             DecisionState::Allowed if self.would_block.is_some() => "would_block",
             DecisionState::Allowed if self.rolled_back.is_some() => "rolled_back",
+            DecisionState::Allowed if self.throttle.is_some() => "throttled",
+            DecisionState::Allowed if self.would_throttle.is_some() => "would_throttle",
             DecisionState::Allowed => "allowed",
         }
     }
 
-    /// As a budget in shadow says it: a block becomes what would be one.
+    /// As a budget in shadow says it: a block becomes what would be one, and so does a throttle.
     #[must_use]
     pub fn shadowed(self) -> Self {
+        if self.throttle.is_some() {
+            return Self { throttle: None, would_throttle: self.throttle, ..self };
+        }
         let would_block = WouldBlock { reason_code: self.reason_code, http_status: self.http_status };
         Self {
             state: DecisionState::Allowed,
@@ -269,6 +295,7 @@ pub fn alert_id(budget: &str, scope: &Scope, spec: WindowSpec, window_start: Tim
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Rate, ThrottleReason};
 
     #[test]
     fn a_decision_has_the_contracts_json() {
@@ -290,6 +317,8 @@ mod tests {
             rolled_back: None,
             overage: None,
             progress: None,
+            throttle: None,
+            would_throttle: None,
         };
         let json = serde_json::to_string(&decision).unwrap();
         assert_eq!(
@@ -303,9 +332,18 @@ mod tests {
         );
         assert_eq!(serde_json::from_str::<Decision>(&json).unwrap(), decision);
         assert_eq!(decision.key(), "support-daily|namespace=support");
-        let shadowed = serde_json::to_value(decision.shadowed()).unwrap();
+        let shadowed = serde_json::to_value(decision.clone().shadowed()).unwrap();
         assert_eq!((&shadowed["state"], &shadowed["http_status"]), (&"allowed".into(), &200.into()));
         let would_block = serde_json::json!({"reason_code": "NAMESPACE_QUOTA_EXCEEDED", "http_status": 403});
         assert_eq!(shadowed["would_block"], would_block);
+        let rate = Rate { requests: 5, per_s: 60 };
+        let throttle = Some(Throttle::new(ThrottleReason::CircuitHalfOpen, rate, 1));
+        let throttled = Decision { state: DecisionState::Allowed, throttle, ..decision };
+        let json = serde_json::to_value(&throttled).unwrap();
+        let told = serde_json::json!({"reason_code": "CIRCUIT_HALF_OPEN", "requests": 5, "per_s": 60, "burst": 1});
+        assert_eq!((&json["throttle"], throttled.outcome()), (&told, "throttled"));
+        assert_eq!(serde_json::from_value::<Decision>(json).unwrap(), throttled);
+        let shadowed = throttled.shadowed();
+        assert_eq!((&shadowed.throttle, shadowed.outcome(), shadowed.restrains()), (&None, "would_throttle", true));
     }
 }

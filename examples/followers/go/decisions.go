@@ -18,15 +18,38 @@ type Decision struct {
 	HTTPStatus int               `json:"http_status"`
 	Seq        uint64            `json:"seq"`
 	ExpiresAt  time.Time         `json:"expires_at"`
+	Throttle   *Throttle         `json:"throttle"`
+}
+
+// Throttle is the rate that a scope may spend at: a token bucket of Burst that is filled evenly with Requests in PerS seconds.
+type Throttle struct {
+	ReasonCode string `json:"reason_code"`
+	Requests   uint64 `json:"requests"`
+	PerS       uint64 `json:"per_s"`
+	Burst      uint64 `json:"burst"`
 }
 
 func (d *Decision) blocks() bool { return d.State == "blocked" }
+
+func (d *Decision) restrains() bool { return d.blocks() || d.Throttle != nil }
+
+// goesBefore says which of two that are in force is told: a block that lasts longer, else a slower throttle.
+func (d *Decision) goesBefore(other *Decision) bool {
+	switch {
+	case other == nil || d.blocks() != other.blocks():
+		return other == nil || d.blocks()
+	case d.blocks():
+		return d.ExpiresAt.After(other.ExpiresAt)
+	default:
+		return d.Throttle.Requests*other.Throttle.PerS < other.Throttle.Requests*d.Throttle.PerS
+	}
+}
 
 // Decisions holds the last decision of each key. The zero value is ready to use.
 type Decisions struct {
 	mu     sync.RWMutex
 	latest map[string]*Decision
-	// Blocks by the names of their scope's dimensions, by the values of these, by key.
+	// Blocks and throttles by the names of their scope's dimensions, by the values of these, by key.
 	blocks map[string]*group
 }
 
@@ -56,7 +79,7 @@ func (d *Decisions) Apply(key, value []byte) error {
 	if before != nil && decision != nil && decision.Seq <= before.Seq {
 		return nil // older than what is known, or the same again
 	}
-	if before != nil && before.blocks() {
+	if before != nil && before.restrains() {
 		names := namesOf(before.Scope)
 		byValue := d.blocks[text(names)].byValue
 		values := valuesOf(names, before.Scope)
@@ -73,7 +96,7 @@ func (d *Decisions) Apply(key, value []byte) error {
 		d.latest, d.blocks = map[string]*Decision{}, map[string]*group{}
 	}
 	d.latest[string(key)] = decision
-	if decision.blocks() {
+	if decision.restrains() {
 		names := namesOf(decision.Scope)
 		of := d.blocks[text(names)]
 		if of == nil {
@@ -89,24 +112,25 @@ func (d *Decisions) Apply(key, value []byte) error {
 	return nil
 }
 
-// Check returns the block that lasts longest of those that are in force for a request with these dimensions; nil: it may spend.
+// Check returns what is in force for a request with these dimensions: the block that lasts longest, else the slowest throttle (hold requests to
+// its rate); nil: it may spend.
 func (d *Decisions) Check(dimensions map[string]string, now time.Time) *Decision {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	var longest *Decision
+	var told *Decision
 	for _, of := range d.blocks {
 		lacks := func(name string) bool { _, found := dimensions[name]; return !found }
 		if slices.ContainsFunc(of.names, lacks) {
 			continue
 		}
 		for _, decision := range of.byValue[valuesOf(of.names, dimensions)] {
-			// A block ends by itself.
-			if now.Before(decision.ExpiresAt) && (longest == nil || decision.ExpiresAt.After(longest.ExpiresAt)) {
-				longest = decision
+			// It ends by itself.
+			if now.Before(decision.ExpiresAt) && decision.goesBefore(told) {
+				told = decision
 			}
 		}
 	}
-	return longest
+	return told
 }
 
 func namesOf(scope map[string]string) []string {

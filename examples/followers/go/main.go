@@ -110,6 +110,9 @@ func answer(decisions *Decisions, ready, failOpen bool, asked question) map[stri
 	if block == nil {
 		return map[string]any{"state": "allowed", "http_status": 200}
 	}
+	if !block.blocks() {
+		return map[string]any{"state": "allowed", "http_status": 200, "budget": block.Budget, "expires_at": block.ExpiresAt, "throttle": block.Throttle}
+	}
 	return map[string]any{"state": "blocked", "http_status": block.HTTPStatus, "budget": block.Budget,
 		"reason_code": block.ReasonCode, "expires_at": block.ExpiresAt}
 }

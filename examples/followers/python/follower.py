@@ -27,7 +27,7 @@ class Decisions:
         self.ready = threading.Event()
         self._lock = threading.Lock()
         self._latest = {}  # by key: the sequence number, and for a block what a request is told and until when
-        self._blocks = {}  # by the names of a scope's dimensions, by their values: the keys of blocks
+        self._blocks = {}  # by the names of a scope's dimensions, by their values: the keys of blocks and throttles
 
     def apply(self, key, value):
         """Takes one record, a tombstone where `value` is None. Raises where it is no decision; what was known then stays."""
@@ -38,7 +38,7 @@ class Decisions:
             before = self._latest.get(key)
             if decision is not None and before is not None and decision["seq"] <= before["seq"]:
                 return  # older than what is known, or the same again
-            if before is not None and before["blocks"]:
+            if before is not None and before["restrains"]:
                 self._blocks[before["names"]][before["values"]].discard(key)
                 if not self._blocks[before["names"]][before["values"]]:
                     del self._blocks[before["names"]][before["values"]]
@@ -46,33 +46,40 @@ class Decisions:
                 self._latest.pop(key, None)
                 return
             self._latest[key] = decision
-            if decision["blocks"]:
+            if decision["restrains"]:
                 self._blocks.setdefault(decision["names"], {}).setdefault(decision["values"], set()).add(key)
 
     def check(self, dimensions, now):
-        """The block that lasts longest of those that are in force for a request with these dimensions, or None: it may spend."""
+        """What is in force for a request with these dimensions: the block that lasts longest, else the slowest throttle (hold requests to its rate),
+        or None: it may spend."""
         with self._lock:
             found = []
             for names, by_values in self._blocks.items():
                 # A name that the request does not have is None, which is no scope's value.
                 for key in by_values.get(tuple(dimensions.get(name) for name in names), ()):
                     decision = self._latest[key]
-                    if now < decision["expires_at"]:  # a block ends by itself
-                        found.append((decision["expires_at"], key, decision))
-            return max(found, key=lambda block: block[:2])[2] if found else None
+                    if now < decision["expires_at"]:  # it ends by itself
+                        found.append((decision["blocks"], decision["slowness"], decision["expires_at"], key, decision))
+            return max(found, key=lambda restraint: restraint[:4])[4] if found else None
 
 
 def read(value):
     """What is needed of a decision. Members that are not known here are nobody's business: the contract grows by them."""
     decision = json.loads(value)
     names = tuple(sorted(decision["scope"]))
+    told = ["state", "http_status", "budget", "reason_code", "expires_at"]
+    throttle = decision.get("throttle")
+    if throttle is not None:
+        told = ["state", "http_status", "budget", "expires_at", "throttle"]
     return {
         "seq": int(decision["seq"]),
         "names": names,
         "values": tuple(decision["scope"][name] for name in names),
         "blocks": decision["state"] == "blocked",
+        "restrains": decision["state"] == "blocked" or throttle is not None,
+        "slowness": throttle["per_s"] / throttle["requests"] if throttle is not None else 0,
         "expires_at": datetime.fromisoformat(decision["expires_at"]),
-        "told": {name: decision[name] for name in ("state", "http_status", "budget", "reason_code", "expires_at")},
+        "told": {name: decision[name] for name in told},
     }
 
 
@@ -127,8 +134,8 @@ def answer(decisions, question, fail):
         state, status = ("allowed", 200) if fail == "open" else ("blocked", 503)
         return {"state": state, "http_status": status, "reason_code": "NOT_READY"}
     now = datetime.fromisoformat(question["at"]) if "at" in question else datetime.now(timezone.utc)
-    block = decisions.check(question["dimensions"], now)
-    return {"state": "allowed", "http_status": 200} if block is None else block["told"]
+    restraint = decisions.check(question["dimensions"], now)
+    return {"state": "allowed", "http_status": 200} if restraint is None else restraint["told"]
 
 
 def main():

@@ -39,6 +39,10 @@ fn answer(followed: &Followed, question: &Question, fail_open: bool) -> Value {
     let decisions = followed.decisions.read().unwrap_or_else(|poisoned| poisoned.into_inner());
     match decisions.check(&question.dimensions, question.at.unwrap_or_else(Utc::now)) {
         None => json!({"state": "allowed", "http_status": 200}),
+        Some(throttled) if !throttled.blocks() => json!({
+            "state": "allowed", "http_status": 200, "budget": throttled.budget, "expires_at": throttled.expires_at,
+            "throttle": throttled.throttle,
+        }),
         Some(block) => json!({
             "state": block.state, "http_status": block.http_status, "budget": block.budget, "reason_code": block.reason_code,
             "expires_at": block.expires_at,

@@ -16,7 +16,7 @@ pub const DECISIONS_KEPT_US: i64 = TimeUs::HOUR;
 /// What is over, and the numbers of what is gone.
 #[derive(Debug, Default)]
 pub(super) struct Endings {
-    /// Keys that nothing holds back, by when they may be forgotten. A block is no such key, nor what would be one: at its end it is replaced.
+    /// Keys that nothing holds back, by when they may be forgotten. A block or a throttle is no such key, nor what would be one: at its end it is replaced.
     due: BTreeSet<(TimeUs, String)>,
     /// Keys whose tombstone did not reach the log.
     unpublished: BTreeSet<String>,
@@ -42,7 +42,7 @@ impl Endings {
             self.due.remove(&(due(last), key.to_owned()));
         }
         self.unpublished.remove(key);
-        if !decision.is_reached() {
+        if !decision.restrains() {
             self.due.insert((due(decision), key.to_owned()));
         }
     }
@@ -76,7 +76,7 @@ impl Decisions {
         let mut gone = std::mem::take(&mut self.endings.unpublished);
         for (_, key) in looked_at {
             // One that was put off may have been decided anew since, and is due by that decision then.
-            let Some(last) = self.published.get(&key).filter(|last| !last.is_reached() && due(last) <= now) else {
+            let Some(last) = self.published.get(&key).filter(|last| !last.restrains() && due(last) <= now) else {
                 continue;
             };
             // Numbers that were lost on their way to the log are none of its records. One of these may be the highest, and the next

@@ -57,7 +57,7 @@ impl Topics {
             }
         }
         let is_over = |decision: &Decision| {
-            !decision.is_reached() && decision.expires_at.max(decision.decided_at).plus_us(DECISIONS_KEPT_US) <= now
+            !decision.restrains() && decision.expires_at.max(decision.decided_at).plus_us(DECISIONS_KEPT_US) <= now
         };
         for key in effects.tombstones {
             let gone = self.decisions.remove(&key);

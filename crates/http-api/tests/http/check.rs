@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http_api::{CheckConfig, Enforcement, FailPolicy};
 use usage_intake::{Intake, IntakeConfig};
-use usage_types::{Dimension, Every, Scope, WindowKind};
+use usage_types::{Decision, DecisionState, Dimension, Every, ReasonCode, Scope, WindowKind};
 
 use crate::client::{ask, ask_as, get, start, start_with};
 
@@ -67,6 +67,28 @@ async fn what_a_budget_in_shadow_would_refuse_is_allowed_and_named() {
         detail.contains("in shadow would answer 403 NAMESPACE_QUOTA_EXCEEDED: 1000450 of 1000000 tokens"),
         "{detail}"
     );
+}
+
+#[tokio::test]
+async fn a_throttle_is_told_by_the_drafts_headers_and_in_shadow_by_ours() {
+    let server = start().await;
+    let blocked = server.engine.decisions.lock()[0].clone();
+    let (state, http_status) = (DecisionState::Allowed, 200);
+    let reason_code = ReasonCode::WithinQuota;
+    let throttled = Decision { state, http_status, reason_code, throttle: Some(crate::fake::throttle()), ..blocked };
+    server.engine.decide(throttled.clone());
+    let answer = ask(server.addr, "GET", "/v1/check", &[("x-outlay-namespace", "support")], "").await;
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (200, ""));
+    assert_eq!(answer.header("ratelimit-policy"), r#""support-daily";q=5;w=60"#);
+    let reset = answer.header("ratelimit").strip_prefix(r#""support-daily";r=3;t="#).unwrap();
+    assert!((1..=7).contains(&reset.parse::<u64>().unwrap()), "{reset}");
+    assert_eq!(answer.json()["throttle"]["per_s"], 60);
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("throttles to 5 requests in 60 s for namespace=support (CIRCUIT_HALF_OPEN)"), "{detail}");
+
+    server.engine.decide(throttled.shadowed());
+    let answer = ask(server.addr, "GET", "/v1/check", &[("x-outlay-namespace", "support")], "").await;
+    assert_eq!((answer.header("ratelimit"), answer.header("x-outlay-would-throttle")), ("", "support-daily"));
 }
 
 #[tokio::test]

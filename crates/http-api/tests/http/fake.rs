@@ -15,14 +15,14 @@ use http_api::{
     OutputFormat, PlannedChange, PlannedEffect, PlannedScope, PresentLimit, PublishError, QueryBody, QueryOutput,
     RejectionRow, ReportInfo, ReportParameter, Reservation, ShadowFinding, SimulatedAlert, SimulatedBlock,
     SimulatedBudget, SimulatedBudgets, SimulatedRollback, SimulatedScope, SimulatedShadow, SimulatedSpend,
-    SimulationRequest, SimulationView, SqlRequest, StandingQuery, StandingView, Stated, StatusView, Tagged, Totals,
-    UnpricedRow,
+    SimulationRequest, SimulationView, SqlRequest, StandingQuery, StandingView, Stated, StatusView, Tagged,
+    ThrottleFinding, Totals, UnpricedRow,
 };
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use usage_types::{
-    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Dimensions, Estimate, IncreaseAsk, ReasonCode,
-    RejectCode, Rejection, Scope, TimeUs, Window,
+    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Dimensions, Estimate, IncreaseAsk, Rate,
+    ReasonCode, RejectCode, Rejection, Scope, Throttle, ThrottleReason, TimeUs, Window,
 };
 
 /// Answers checks.
@@ -140,7 +140,14 @@ pub fn blocked(namespace: &str, seq: u64) -> Decision {
         rolled_back: None,
         overage: None,
         progress: None,
+        throttle: None,
+        would_throttle: None,
     }
+}
+
+/// Five requests a minute.
+pub fn throttle() -> Throttle {
+    Throttle::new(ThrottleReason::CircuitHalfOpen, Rate { requests: 5, per_s: 60 }, 1)
 }
 
 impl FakeEngine {
@@ -245,7 +252,20 @@ impl Engine for FakeEngine {
             let within = CheckReason::Decision(ReasonCode::WithinQuota);
             return CheckAnswer::of_no_budget(DecisionState::Allowed, within, 200);
         };
+        let finding = |throttle: Throttle| ThrottleFinding {
+            budget: decision.budget.clone(),
+            scope: decision.scope.clone(),
+            reason_code: throttle.reason_code,
+            requests: throttle.requests,
+            per_s: throttle.per_s,
+            burst: throttle.burst,
+            remaining: 3,
+            reset_at: now().plus_us(7 * TimeUs::SECOND),
+            expires_at: decision.expires_at,
+        };
         CheckAnswer {
+            throttle: decision.throttle.clone().map(finding),
+            would_throttle: decision.would_throttle.clone().map(finding),
             would_block: decision.would_block.map(|would_block| ShadowFinding {
                 budget: decision.budget.clone(),
                 scope: decision.scope.clone(),

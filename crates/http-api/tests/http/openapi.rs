@@ -175,6 +175,8 @@ fn mirrored_schemas_describe_every_field_of_the_real_types() {
     decision.overage = Some("5".into());
     decision.progress = Some(usage_types::Progress { processed: 1, total: None });
     decision.currency = Some(usage_types::Currency::USD);
+    decision.throttle = Some(crate::fake::throttle());
+    decision.would_throttle = Some(crate::fake::throttle());
     let mut alert = FakeEngine::default().status().alerts.remove(0);
     alert.currency = Some(usage_types::Currency::USD);
     alert.overage = Some("5".into());

@@ -151,12 +151,17 @@ pub fn entry(kind: &'static str, action: &str, origin: &'static str) -> AuditRow
 }
 
 fn decided(decision: &Decision) -> AuditRow {
-    let reason = decision.would_block.map_or(decision.reason_code, |would_block| would_block.reason_code);
+    let throttle = decision.throttle.as_ref().or(decision.would_throttle.as_ref());
+    let reason = match (throttle, decision.would_block) {
+        (Some(throttle), _) => throttle.reason_code.to_string(),
+        (None, Some(would_block)) => would_block.reason_code.to_string(),
+        (None, None) => decision.reason_code.to_string(),
+    };
     AuditRow {
         time: decision.decided_at,
         budget: Some(decision.budget.clone()),
         scope: Some(decision.scope.to_string()),
-        reason: Some(reason.to_string()),
+        reason: Some(reason),
         after: serde_json::to_string(decision).ok(),
         ..entry("decision", decision.outcome(), "outlay")
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use budget_core::{Check, OpenCircuit, Question, Restraint, Standing};
-use http_api::{CheckAnswer, CheckQuestion, CheckReason, Reservation, ShadowFinding};
+use budget_core::{Admission, Check, OpenCircuit, Question, Ration, Restraint, Standing};
+use http_api::{CheckAnswer, CheckQuestion, CheckReason, Reservation, ShadowFinding, ThrottleFinding};
 use usage_types::{
-    Amount, Breaker, DecisionState, Dimension, Dimensions, Estimate, Fill, Money, ReasonCode, Role, Scope, TimeUs,
-    Tokens, UsageEvent, Window,
+    Amount, Breaker, DecisionState, Dimension, Dimensions, Estimate, Fill, Money, ReasonCode, Role, Scope, Throttle,
+    TimeUs, Tokens, UsageEvent, Window,
 };
 
 use super::counted::Counted;
@@ -19,9 +19,9 @@ pub fn check(shared: &Shared, question: &CheckQuestion<'_>) -> CheckAnswer {
     let mut counted = shared.counted.lock();
     counted.core.expire_holds(now);
     let estimate = priced(&mut counted, question, now);
-    let check = counted.core.ask(&asked(question, estimate.as_ref()), now);
+    let admission = counted.core.admit(&asked(question, estimate.as_ref()), now);
     drop(counted);
-    answer(check, estimate.as_ref())
+    answer_of(admission, estimate.as_ref())
 }
 
 /// Holds an estimate, where the request may be made or with `force`.
@@ -36,11 +36,11 @@ pub fn reserve(shared: &Shared, question: &CheckQuestion<'_>, ttl: Duration, for
     let id = format!("{:032x}", u128::from_le_bytes(random));
     let mut counted = shared.counted.lock();
     let estimate = priced(&mut counted, question, now);
-    let check = counted.core.reserve(&id, &asked(question, estimate.as_ref()), expires_at, force, now);
+    let admission = counted.core.reserve(&id, &asked(question, estimate.as_ref()), expires_at, force, now);
     drop(counted);
-    let Ok(check) = check else { return Reservation::Full };
-    let is_held = force || check.is_allowed();
-    let answer = answer(check, estimate.as_ref());
+    let Ok(admission) = admission else { return Reservation::Full };
+    let is_held = force || admission.is_allowed();
+    let answer = answer_of(admission, estimate.as_ref());
     if is_held { Reservation::Held { id, expires_at, answer } } else { Reservation::Refused(answer) }
 }
 
@@ -78,6 +78,53 @@ fn event_of<'q>(estimate: &Estimate, dimensions: &'q Dimensions<'_>, now: TimeUs
         tags: BTreeMap::new(),
         role: Role::Usage,
         progress: None,
+    }
+}
+
+/// What budgets and circuits say, with the throttles that the request met.
+fn answer_of(admission: Admission, estimate: Option<&Estimate>) -> CheckAnswer {
+    let Admission { check, throttled, would_throttle } = admission;
+    let said = CheckAnswer { would_throttle: would_throttle.as_ref().map(of_throttle), ..answer(check, estimate) };
+    let Some(ration) = throttled else { return said };
+    let throttle = Some(of_throttle(&ration));
+    if ration.retry_at.is_none() {
+        return CheckAnswer { throttle, ..said };
+    }
+    let Ration { budget, scope, throttle: of, window, fill, .. } = &ration;
+    let measure = fill.limit.measure;
+    CheckAnswer {
+        state: DecisionState::Blocked,
+        reason_code: CheckReason::Throttled(of.reason_code),
+        http_status: Throttle::HTTP_STATUS,
+        budget: Some(budget.to_string()),
+        scope: Some(scope.clone()),
+        measure: Some(measure.name().to_owned()),
+        currency: measure.currency(),
+        limit: Some(measure.format(fill.limit.amount)),
+        overage: fill.limit.told_overage(),
+        used: Some(measure.format(fill.used)),
+        estimate: estimate.map(|estimate| measure.format(estimate.amount(measure))),
+        window: Some(*window),
+        held: None,
+        // Who is refused anyway is not told what else would.
+        would_block: None,
+        throttle,
+        would_throttle: None,
+    }
+}
+
+fn of_throttle(ration: &Ration) -> ThrottleFinding {
+    let Ration { budget, scope, throttle, window, remaining, full_at, .. } = ration;
+    ThrottleFinding {
+        budget: budget.to_string(),
+        scope: scope.clone(),
+        reason_code: throttle.reason_code,
+        requests: throttle.requests,
+        per_s: throttle.per_s,
+        burst: throttle.burst,
+        remaining: *remaining,
+        reset_at: *full_at,
+        expires_at: window.end,
     }
 }
 
@@ -137,7 +184,7 @@ fn of_budget(standing: &Standing) -> ShadowFinding {
 
 /// The same of a circuit that is open.
 fn of_circuit(circuit: &OpenCircuit) -> ShadowFinding {
-    let OpenCircuit { breaker, scope, window, fill } = circuit;
+    let OpenCircuit { breaker, scope, window, fill, .. } = circuit;
     told(&breaker.id, scope, *window, fill, (ReasonCode::CircuitOpen, Breaker::HTTP_STATUS))
 }
 

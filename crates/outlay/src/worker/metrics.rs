@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use usage_types::{RejectCode, TimeUs};
+use usage_types::{Decision, RejectCode, TimeUs};
 
 /// One label with a value out of a closed set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,6 +44,7 @@ pub struct Metrics {
     pub reservations: Count,
     /// Scopes that would be blocked now if their budgets were not in shadow.
     pub would_block_scopes: Count,
+    pub throttled_scopes: Count,
     /// Circuits that breakers watch.
     pub circuits: Count,
     /// Alerts raised.
@@ -136,6 +137,10 @@ impl Metrics {
                 "scopes_would_block",
                 "Scopes that would be blocked now if their budgets were not in shadow"
             ),
+            throttled_scopes: gauge!(
+                "scopes_throttled",
+                "Scopes that a decision in force throttles, or would in shadow"
+            ),
             circuits: gauge!("circuits", "Scopes that circuit breakers watch, open or not"),
             alerts: counter!("alerts_raised", "Alerts raised"),
             mails: family!(Count, "mails", "Alert mails by state"),
@@ -173,7 +178,7 @@ impl Metrics {
         };
         zero(&self.events, &["accepted", "duplicate", "too_late", "rejected"]);
         zero(&self.rejected, &RejectCode::ALL.map(RejectCode::name));
-        zero(&self.decisions, &["blocked", "would_block", "rolled_back", "allowed"]);
+        zero(&self.decisions, &Decision::OUTCOMES);
         zero(&self.budget_reloads, &["ok", "refused"]);
         zero(&self.schema_fetches, &["found", "unknown", "failed"]);
         zero(&self.queries, &["ok", "error", "cancelled"]);
@@ -191,7 +196,7 @@ impl Metrics {
         self.rejected.get_or_create(&Kind { kind: code.name() }).inc();
     }
 
-    /// Counts one published decision: `blocked`, `would_block`, `rolled_back`, `allowed`.
+    /// Counts one published decision by its outcome, of [`Decision::OUTCOMES`].
     pub fn count_decision(&self, state: &'static str) {
         self.decisions.get_or_create(&Kind { kind: state }).inc();
     }

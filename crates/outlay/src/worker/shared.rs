@@ -149,6 +149,7 @@ impl Shared {
         self.metrics.rolled_back.set(count(stats.rolled_back));
         self.metrics.circuits.set(count(stats.circuits));
         self.metrics.would_block_scopes.set(count(stats.would_block));
+        self.metrics.throttled_scopes.set(count(stats.throttled));
         self.metrics.ready.set(i64::from(self.ready().is_ok()));
         let mails = self.mail.outbox().counts();
         for (state, count) in [("sent", mails.sent), ("pending", mails.pending), ("failed", mails.failed)] {

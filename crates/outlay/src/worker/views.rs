@@ -162,6 +162,7 @@ fn decisions_schema() -> SchemaRef {
     fields.extend([text("limit"), text("used"), long("seq"), time("window_start"), time("window_end"), text("zone")]);
     fields.extend([time("decided_at"), time("expires_at"), text("would_block"), text("overage")]);
     fields.extend([long("processed"), long("total")]);
+    fields.extend([text("throttle"), text("would_throttle"), long("throttle_requests"), long("throttle_per_s")]);
     fields.extend(scope_fields());
     Arc::new(Schema::new(fields))
 }
@@ -171,10 +172,17 @@ fn decisions(shared: &Shared, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
     batch(schema, &rows)
 }
 
-/// What would block is a column with its reason, so that `would_block is not null` finds it.
+/// What would block is a column with its reason, so that `would_block is not null` finds it; and so is what throttles, with its rate beside it.
 fn decision_row(decision: &Decision) -> Map<String, Value> {
     let mut row = flat(decision, &decision.scope);
     row.insert("would_block".into(), json!(decision.would_block.map(|would_block| would_block.reason_code)));
+    for (name, throttle) in [("throttle", &decision.throttle), ("would_throttle", &decision.would_throttle)] {
+        row.insert(name.into(), json!(throttle.as_ref().map(|throttle| throttle.reason_code)));
+        if let Some(throttle) = throttle {
+            row.insert("throttle_requests".into(), json!(throttle.requests));
+            row.insert("throttle_per_s".into(), json!(throttle.per_s));
+        }
+    }
     row
 }
 

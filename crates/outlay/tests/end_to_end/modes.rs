@@ -165,11 +165,12 @@ fn an_overage_and_a_preset_are_in_force_and_told() {
 fn a_loop_opens_a_circuit_that_lets_a_trickle_through_and_closes() {
     let dir = tempfile::tempdir().unwrap();
     let budgets = Budgets::new(dir.path());
-    let file = |open_for: &str| {
+    let trickling = |open_for: &str, requests: u64| {
         format!(
-            "budgets: []\nbreakers:\n  - {{ id: loops, per: [agent], trip: [{{ requests: 20, within: 1m }}], open_for: {open_for}, half_open: {{ for: 1h, requests: 3 }} }}\n"
+            "budgets: []\nbreakers:\n  - {{ id: loops, per: [agent], trip: [{{ requests: 20, within: 1m }}], open_for: {open_for}, half_open: {{ for: 1h, requests: {requests} }} }}\n"
         )
     };
+    let file = |open_for| trickling(open_for, 3);
     let write = |text: String| {
         std::fs::write(dir.path().join("new"), text).unwrap();
         std::fs::rename(dir.path().join("new"), dir.path().join("budgets.yaml")).unwrap();
@@ -212,9 +213,44 @@ fn a_loop_opens_a_circuit_that_lets_a_trickle_through_and_closes() {
         }
     };
     let until = |state: &str| while stream.decision("loops")["state"] != state {};
+    let until_throttled = || loop {
+        let decision = stream.decision("loops");
+        if decision.get("throttle").is_some() {
+            return decision;
+        }
+    };
     request(20);
     until("blocked");
-    until("allowed");
+    let decision = until_throttled();
+    let trickle = json!({"reason_code": "CIRCUIT_HALF_OPEN", "requests": 3, "per_s": 3600, "burst": 1});
+    assert_eq!((&decision["throttle"], &decision["state"]), (&trickle, &json!("allowed")));
+    wait_until_eq("the decision on the topic", &Some(decision), || published(&server, "loops|agent=bot"));
+    let row =
+        json!({"state": "allowed", "throttle": "CIRCUIT_HALF_OPEN", "throttle_requests": 3, "throttle_per_s": 3600});
+    assert_eq!(server.sql("select state, throttle, throttle_requests, throttle_per_s from decisions"), [row]);
+    wait_until_eq("throttled scopes", &1_u64, || server.metric("outlay_scopes_throttled"));
+    // One request in twenty minutes passes; who asks again is told when.
+    let passes = server.check(&bot).expect(200);
+    assert_eq!(passes.header("ratelimit-policy"), "\"loops\";q=3;w=3600");
+    assert!(passes.header("ratelimit").starts_with("\"loops\";r=0;t="), "{}", passes.header("ratelimit"));
+    assert_eq!(passes.json()["throttle"]["remaining"], 0);
+    let refused = server.check(&bot).expect(429);
+    let retry_after: i64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=1200).contains(&retry_after), "{retry_after}");
+    assert_eq!((refused.header("x-outlay-reason"), refused.header("x-outlay-budget")), ("CIRCUIT_HALF_OPEN", "loops"));
+    let throttle = &refused.json()["throttle"];
+    assert_eq!((&throttle["requests"], &throttle["per_s"]), (&json!(3), &json!(3600)), "{throttle}");
+    assert_eq!(server.check(&[("namespace", "shop"), ("agent", "other")]).status, 200);
     request(4);
     until("blocked");
+
+    // One a second: whoever asks all the time is refused, and let through again.
+    write(trickling("1s", 3600));
+    let is_closed = |decision: &Value| decision["state"] == "allowed" && decision.get("throttle").is_none();
+    while !is_closed(&stream.decision("loops")) {}
+    request(20);
+    until_throttled();
+    let answer = check_until(&server, &bot, 429);
+    assert_eq!((answer.header("x-outlay-reason"), answer.header("retry-after")), ("CIRCUIT_HALF_OPEN", "1"));
+    assert_eq!(check_until(&server, &bot, 200).header("ratelimit-policy"), "\"loops\";q=3600;w=3600");
 }

@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 use usage_intake::{COMPUTE_MAX, COST_MAX};
 use usage_types::{
-    Currency, Dimension, Every, Measure, Pico, ReasonCode, RejectCode, TokenClass, UsageEvent, WindowKind,
+    Currency, Dimension, Every, Measure, Pico, ReasonCode, RejectCode, ThrottleReason, TokenClass, UsageEvent,
+    WindowKind,
 };
 
 use super::tree::Tree;
@@ -96,7 +97,12 @@ fn decision(schema: &mut Tree) -> Result<(), String> {
     let reasons = Dimension::ALL.into_iter().map(ReasonCode::QuotaExceeded);
     let reasons = reasons.chain([ReasonCode::GlobalQuotaExceeded, ReasonCode::CircuitOpen]);
     let reasons = reasons.chain([ReasonCode::WithinQuota, ReasonCode::BudgetRemoved]);
-    set(schema, "/properties/reason_code/enum", Tree::texts(reasons.map(|reason| reason.to_string())))
+    set(schema, "/properties/reason_code/enum", Tree::texts(reasons.map(|reason| reason.to_string())))?;
+    for member in ["throttle", "would_throttle"] {
+        let pointer = format!("/properties/{member}/properties/reason_code/enum");
+        set(schema, &pointer, names(ThrottleReason::ALL, ThrottleReason::name))?;
+    }
+    Ok(())
 }
 
 fn alert(schema: &mut Tree) -> Result<(), String> {

@@ -13,14 +13,17 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
-use usage_types::{DecisionState, Dimension, ReasonCode, TimeUs};
+use usage_types::{DecisionState, Dimension, ReasonCode, ThrottleReason, TimeUs};
 
 use self::estimate::{Read, Reading};
 use self::question::{Besides, Found};
 use super::{expect_json, json, parameters, read_body, refuse_rest};
 use crate::router::{App, AppState};
 use crate::tokens::{self, Counted};
-use crate::{ApiProblem, CheckAnswer, CheckQuestion, CheckReason, Enforcement, FailPolicy, Reservation, clock, schema};
+use crate::{
+    ApiProblem, CheckAnswer, CheckQuestion, CheckReason, Enforcement, FailPolicy, Reservation, ThrottleFinding, clock,
+    schema,
+};
 
 /// The largest body, in bytes: a text of a quarter of a million tokens.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -40,7 +43,7 @@ pub(crate) struct CheckBody {
     answer: CheckAnswer,
     /// The same for people.
     detail: String,
-    /// After how many seconds to ask again: when the window ends; only where blocked.
+    /// After how many seconds to ask again: when the window ends, or a throttle lets the next request through; only where blocked.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
     /// The tokens of `estimate.text`, which are part of the input that is expected; only where one was sent.
@@ -229,12 +232,20 @@ fn closed() -> CheckAnswer {
     CheckAnswer::of_no_budget(DecisionState::Blocked, CheckReason::EnforcementBehind, 503)
 }
 
+fn seconds_until(time: TimeUs) -> u64 {
+    clock::seconds_until(time, clock::now())
+}
+
 impl CheckBody {
     fn new(answer: CheckAnswer, counted: Option<Counted>, behind: Behind) -> Self {
         let retry_after_s =
             (answer.state == DecisionState::Blocked).then(|| match (answer.reason_code, answer.window) {
-                (CheckReason::EnforcementBehind | CheckReason::Reserved(_), _) | (_, None) => SOON_S,
-                (_, Some(window)) => clock::seconds_until(window.end, clock::now()),
+                (CheckReason::EnforcementBehind | CheckReason::Reserved(_), _) => SOON_S,
+                (CheckReason::Throttled(_), _) => {
+                    answer.throttle.as_ref().map_or(SOON_S, |of| seconds_until(of.reset_at))
+                }
+                (_, None) => SOON_S,
+                (_, Some(window)) => seconds_until(window.end),
             });
         Self {
             detail: sentence(&answer, behind.reason.as_deref()),
@@ -270,6 +281,7 @@ fn respond(body: &CheckBody, written: &impl Serialize, refuse_with: Option<u16>)
             headers.insert(HeaderName::from_static(name), value);
         }
     };
+    let throttle = answer.throttle.as_ref();
     add("x-outlay-status", own.to_string());
     add("x-outlay-reason", answer.reason_code.to_string());
     add("x-outlay-enforcement-lag-ms", body.enforcement_lag_us.div_ceil(1000).to_string());
@@ -283,7 +295,15 @@ fn respond(body: &CheckBody, written: &impl Serialize, refuse_with: Option<u16>)
         ("x-outlay-estimate", answer.estimate.clone()),
         ("x-outlay-reset", answer.window.map(|window| window.end.to_string())),
         ("x-outlay-would-block", answer.would_block.as_ref().map(|shadow| shadow.budget.clone())),
+        ("x-outlay-would-throttle", answer.would_throttle.as_ref().map(|throttle| throttle.budget.clone())),
         ("x-outlay-fail-policy", body.fail_policy.map(|policy| policy.name().to_owned())),
+        // By draft-ietf-httpapi-ratelimit-headers: a quota of `q` requests in a window of `w` seconds, of which `r` remain, until in `t` seconds more do.
+        // An id of a budget needs no escapes.
+        ("ratelimit-policy", throttle.map(|of| format!("\"{}\";q={};w={}", of.budget, of.requests, of.per_s))),
+        (
+            "ratelimit",
+            throttle.map(|of| format!("\"{}\";r={};t={}", of.budget, of.remaining, seconds_until(of.reset_at))),
+        ),
     ] {
         if let Some(value) = value {
             add(name, value);
@@ -296,6 +316,7 @@ fn respond(body: &CheckBody, written: &impl Serialize, refuse_with: Option<u16>)
 fn rule(reason: CheckReason) -> (&'static str, &'static str) {
     match reason {
         CheckReason::Decision(ReasonCode::CircuitOpen) => ("breaker", "half open from"),
+        CheckReason::Throttled(ThrottleReason::CircuitHalfOpen) => ("breaker", "closes"),
         _ => ("budget", "resets"),
     }
 }
@@ -329,6 +350,15 @@ fn sentence(answer: &CheckAnswer, fail_reason: Option<&str>) -> String {
     // Writing to a String cannot fail.
     if let Some(window) = answer.window {
         let _ = write!(text, "; {ends} {}", window.end);
+    }
+    for (throttle, says) in [(&answer.throttle, "throttles"), (&answer.would_throttle, "in shadow would throttle")] {
+        if let Some(ThrottleFinding { budget, scope, reason_code, requests, per_s, .. }) = throttle {
+            let what = rule(CheckReason::Throttled(*reason_code)).0;
+            let _ = write!(
+                text,
+                "; {what} {budget} {says} to {requests} requests in {per_s} s for {scope} ({reason_code})"
+            );
+        }
     }
     if let Some(shadow) = &answer.would_block {
         let unit = shadow.currency.map_or_else(|| shadow.measure.clone(), |currency| currency.to_string());
