@@ -3,7 +3,7 @@
 -- Grain:      one row for each provider, model, combination of the grouped dimensions, and currency.
 -- Units:      tokens are counts; cost is in units of the currency, exact; cost_per_million_tokens is that divided by millions
 --             of tokens of all classes, rounded by the division.
--- Parameters: period (YYYY, YYYY-MM or YYYY-MM-DD), zone (of the period's midnights), group_by (dimensions; none by default).
+-- Parameters: period (YYYY, YYYY-MM, YYYY-Www or YYYY-MM-DD), zone (of the period's midnights), group_by (dimensions; none by default).
 SELECT
     provider,
     model,
@@ -19,4 +19,5 @@ SELECT
 FROM usage
 WHERE time >= {{from}} AND time < {{to}}
 GROUP BY provider, model, {{dimensions,}} currency
+HAVING sum(CASE kind WHEN 'reversal' THEN -1 WHEN 'adjustment' THEN 0 ELSE 1 END) <> 0 OR coalesce(sum(cost) <> 0, false)
 ORDER BY provider, model, {{dimensions,}} currency

@@ -2,7 +2,7 @@
 --
 -- Grain:      one row for each model and combination of the grouped dimensions.
 -- Units:      tokens are counts; cache_read_percent is the share of all input tokens that a cache held, in percent.
--- Parameters: period (YYYY, YYYY-MM or YYYY-MM-DD), zone (of the period's midnights), group_by (dimensions; none by default).
+-- Parameters: period (YYYY, YYYY-MM, YYYY-Www or YYYY-MM-DD), zone (of the period's midnights), group_by (dimensions; none by default).
 SELECT
     model,
     {{dimensions,}}
@@ -15,4 +15,5 @@ SELECT
 FROM usage
 WHERE time >= {{from}} AND time < {{to}}
 GROUP BY {{dimensions,}} model
+HAVING sum(CASE kind WHEN 'reversal' THEN -1 WHEN 'adjustment' THEN 0 ELSE 1 END) <> 0
 ORDER BY {{dimensions,}} model

@@ -3,9 +3,9 @@
 -- Grain:      one row for each combination of the grouped dimensions and currency. Events without a known price are in a row
 --             of their own with currency and cost null, so that they are billed by tokens or priced later, never free.
 -- Units:      tokens, requests and calls are counts; compute_seconds are seconds; cost is in units of the currency, exact.
--- Parameters: period (YYYY, YYYY-MM or YYYY-MM-DD), zone (of the period's midnights), group_by (dimensions).
+-- Parameters: period (YYYY, YYYY-MM, YYYY-Www or YYYY-MM-DD), zone (of the period's midnights), group_by (dimensions).
 -- Adds up:    every column is a sum over rows, each in exactly one group; the groups' sums are the period's totals. A reversal counts
---             as one event less, an adjustment as none.
+--             as one event less, an adjustment as none; a group of which everything was taken back has no row.
 SELECT
     {{dimensions,}}
     currency,
@@ -25,4 +25,5 @@ SELECT
 FROM usage
 WHERE time >= {{from}} AND time < {{to}}
 GROUP BY {{dimensions,}} currency
+HAVING sum(CASE kind WHEN 'reversal' THEN -1 WHEN 'adjustment' THEN 0 ELSE 1 END) <> 0 OR coalesce(sum(cost) <> 0, false)
 ORDER BY {{dimensions,}} currency

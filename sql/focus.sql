@@ -7,7 +7,7 @@
 --             and fee, and writes the specification's columns: see docs/focus.md. Usage without a price is no charge: its rows have no cost.
 -- Units:      tokens, requests, calls and images are counts; compute_seconds are seconds; cost is in units of the currency, exact; row_count
 --             counts rows of the lake, events what happened.
--- Parameters: period (YYYY, YYYY-MM or YYYY-MM-DD), zone (of the days and months), group_by (dimensions that become tags), version (1.0 or
+-- Parameters: period (YYYY, YYYY-MM, YYYY-Www or YYYY-MM-DD), zone (of the days and months), group_by (dimensions that become tags), version (1.0 or
 --             1.2), billing_account (its identifier and name).
 -- Adds up:    the costs are those of the report chargeback: each row of the lake is in exactly one group.
 SELECT

@@ -2,7 +2,7 @@
 --
 -- Grain:      one row for each reason code and field.
 -- Units:      events are counts; times are when the log took the events, UTC. example is one of the messages.
--- Parameters: period (YYYY, YYYY-MM or YYYY-MM-DD), zone (of the period's midnights).
+-- Parameters: period (YYYY, YYYY-MM, YYYY-Www or YYYY-MM-DD), zone (of the period's midnights).
 SELECT
     code,
     field,

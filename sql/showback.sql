@@ -2,7 +2,7 @@
 --
 -- Grain:      one row for each day in the zone, combination of the grouped dimensions, and currency.
 -- Units:      tokens and requests are counts; cost is in units of the currency, exact; null where no price is known.
--- Parameters: period (YYYY, YYYY-MM or YYYY-MM-DD), zone (of the days), group_by (dimensions).
+-- Parameters: period (YYYY, YYYY-MM, YYYY-Www or YYYY-MM-DD), zone (of the days), group_by (dimensions).
 SELECT
     CAST(time AT TIME ZONE {{zone}} AS DATE) AS day,
     {{dimensions,}}
@@ -15,4 +15,5 @@ SELECT
 FROM usage
 WHERE time >= {{from}} AND time < {{to}}
 GROUP BY CAST(time AT TIME ZONE {{zone}} AS DATE), {{dimensions,}} currency
+HAVING sum(CASE kind WHEN 'reversal' THEN -1 WHEN 'adjustment' THEN 0 ELSE 1 END) <> 0 OR coalesce(sum(cost) <> 0, false)
 ORDER BY day, {{dimensions,}} currency

@@ -5,7 +5,7 @@
 --             ambiguous_context, no_exchange_rate, no_model, out_of_range; null for events of a version that did not keep it.
 -- Units:      tokens and events are counts; times are UTC. What is void or amended does not count. What a repricing has charged since is
 --             in the cost reports; it does not take an event from this list.
--- Parameters: period (YYYY, YYYY-MM or YYYY-MM-DD), zone (of the period's midnights), group_by (dimensions; none by default).
+-- Parameters: period (YYYY, YYYY-MM, YYYY-Www or YYYY-MM-DD), zone (of the period's midnights), group_by (dimensions; none by default).
 SELECT
     provider,
     model,

@@ -86,6 +86,14 @@ pub struct ReportParameter {
     pub description: String,
     /// Whether it must be given.
     pub required: bool,
+    /// What may be given: `period`, `zone`, `dimensions` (separated by commas), `tag`, `count`, `choice`, `budget` (its id) or `text`.
+    pub kind: String,
+    /// What holds where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// The values that a `choice` may have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
 }
 
 /// The state of the whole program, as the page shows it.

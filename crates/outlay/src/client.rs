@@ -122,11 +122,6 @@ impl Server {
         }
     }
 
-    /// `POST` of a JSON body; the answer's body.
-    pub fn post(&self, path: &str, body: &serde_json::Value) -> Result<Vec<u8>> {
-        self.send(self.client.post(format!("{}{path}", self.url)).json(body))
-    }
-
     /// `POST` of a JSON body; the answer, whose body is still to be read.
     pub fn post_for_stream(&self, path: &str, body: &serde_json::Value) -> Result<Response> {
         let answer = self.ask(self.client.post(format!("{}{path}", self.url)).json(body))?;

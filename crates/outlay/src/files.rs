@@ -1,18 +1,23 @@
 //! Files that are written whole or not at all.
 
-use std::io::Write as _;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Puts a text into a file: whoever reads it meanwhile, or after a crash, sees the old text or the new one.
-pub fn replace(path: &Path, text: &str) -> Result<()> {
+/// Puts bytes into a file: whoever reads it meanwhile, or after a crash, sees the old ones or the new ones.
+pub fn replace(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    replace_from(path, bytes.as_ref())
+}
+
+/// The same with all that is read, as it comes.
+pub fn replace_from(path: &Path, mut bytes: impl Read) -> Result<()> {
     let mut name = path.file_name().with_context(|| format!("{} names no file", path.display()))?.to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
-    let write = || {
+    let mut write = || {
         let mut file = std::fs::File::create(&new)?;
-        file.write_all(text.as_bytes())?;
+        std::io::copy(&mut bytes, &mut file)?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
         // The name is on disk only with its folder.

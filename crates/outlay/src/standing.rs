@@ -57,7 +57,7 @@ impl Windows {
                  budget over a calendar window",
                 budget.id, budget.window
             );
-            return Err(LakeError::ReportParameter { parameter: "period", reason });
+            return Err(LakeError::ReportParameter { parameter: "period".to_owned(), reason });
         }
         period(text, budget.window.zone).map(|(from, to)| Self::BeginIn(from, to))
     }

@@ -131,7 +131,7 @@ pub enum LakeError {
     #[error("parameter `{parameter}`: {reason}")]
     ReportParameter {
         /// The parameter.
-        parameter: &'static str,
+        parameter: String,
         /// What is wrong and what to write.
         reason: String,
     },

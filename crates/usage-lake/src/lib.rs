@@ -38,6 +38,8 @@ pub use query::{
     json_text,
 };
 pub use replay::{ReplayColumns, ReplayFrom, RowStream, StoredRow, rows};
-pub use report::{Report, ReportEdges, ReportRequest, midnight, parse_zone, period};
+pub use report::{
+    Parameter, ParameterKind, Period, Report, ReportEdges, ReportRequest, ReportSettings, midnight, period,
+};
 pub use schema::{ACCOUNTS, REJECTED, TOO_LATE, USAGE, accounts_schema, rejected_schema, usage_schema};
 pub use verify::{Finding, PartitionReport, VerifyReport, verify};

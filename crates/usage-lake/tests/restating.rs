@@ -127,7 +127,7 @@ async fn a_sum_over_all_rows_is_right_and_the_proof_holds() {
     assert_eq!((&rows[2]["reverses"], &rows[2]["total_tokens"]), (&"event-0-101".into(), &(-amended).into()));
 
     // Reports count events, not rows. Of those that count, every tenth offset has no price: 10 of 0..100, and none of the amendments.
-    let request = ReportRequest { period: "2026".into(), ..ReportRequest::default() };
+    let request = ReportRequest::of(&[("period", "2026")]);
     let report = Report::find("chargeback").unwrap();
     let rows = sql(&lake, &report.render(&request).unwrap()).await;
     let sum = |column: &str| rows.as_array().unwrap().iter().filter_map(|row| row[column].as_i64()).sum::<i64>();

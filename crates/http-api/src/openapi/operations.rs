@@ -8,7 +8,7 @@ use usage_types::{Dimension, WindowKind};
 use crate::routes::balances::TRUNCATED;
 use crate::routes::check::{CheckBody, REFUSE_WITH, ReservationBody, TTL_DEFAULT_S, TTL_MAX_S, estimate};
 use crate::routes::events::EventsAnswer;
-use crate::routes::query::{SQL_FORMATS, SqlBody};
+use crate::routes::query::SqlBody;
 use crate::routes::simulations::SimulationBody;
 use crate::{BalanceRow, Method, OutputFormat, ReportInfo, SimulationView, StandingView, StatusView, page, schema};
 
@@ -399,7 +399,7 @@ fn rows_answer(formats: &[OutputFormat]) -> Value {
 
 fn sql(generator: &mut SchemaGenerator) -> Value {
     let body = generator.subschema_for::<SqlBody>();
-    let answer = rows_answer(&SQL_FORMATS);
+    let answer = rows_answer(&OutputFormat::ALL);
     json!({
         "operationId": "sql",
         "summary": "Ask in SQL",
@@ -455,9 +455,14 @@ fn report() -> Value {
         "description": "Which parameters a report takes is in the list of reports. The header `Outlay-Warning` tells of what is not in the answer.",
         "parameters": [
             text_parameter("name", "path", "The report, like `chargeback`."),
-            text_parameter("period", "query", "The month, as `YYYY-MM`."),
-            text_parameter("group_by", "query", "Dimensions, separated by commas."),
+            text_parameter("period", "query", "`YYYY`, `YYYY-MM`, `YYYY-Www` (an ISO week) or `YYYY-MM-DD`."),
             text_parameter("zone", "query", "The IANA time zone of the period; UTC where it is left out."),
+            text_parameter("group_by", "query", "Dimensions, separated by commas."),
+            text_parameter("tag", "query", "Of `unit_economics`: the name of a tag whose values are told apart."),
+            text_parameter("tokens", "query", "Of `slo`: a session that uses fewer is a good one."),
+            text_parameter("compare", "query", "Of `top_movers`: the period to compare with, else the one before."),
+            text_parameter("limit", "query", "Of `top_movers`: the most rows."),
+            text_parameter("missing", "query", "Of `unattributed`: the dimensions that are looked for, separated by commas."),
             text_parameter("version", "query", "Of `focus`: `1.2`, which is the default, or `1.0`."),
             text_parameter("billing_account", "query", "Of `focus`: identifier and name of the organisation that pays."),
             parameter("format", "query", "Else the `Accept` header decides.", &format),

@@ -14,17 +14,13 @@ use crate::{ApiProblem, OutputFormat, QueryBody, QueryOutput, SqlRequest, WARNIN
 
 /// The largest body of a query, in bytes.
 const SQL_BYTES_MAX: usize = 256 * 1024;
-/// What a query can be answered with.
-pub(crate) const SQL_FORMATS: [OutputFormat; 4] =
-    [OutputFormat::Json, OutputFormat::Jsonl, OutputFormat::Csv, OutputFormat::Arrow];
-
 /// A query.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SqlBody {
     /// One SQL statement that reads.
     query: String,
-    /// `json`, `jsonl` (also `ndjson`), `csv` or `arrow`; where absent, the `Accept` header decides.
+    /// `json`, `jsonl` (also `ndjson`), `csv`, `arrow` or `parquet`; where absent, the `Accept` header decides.
     #[serde(default)]
     format: Option<String>,
 }
@@ -41,7 +37,7 @@ pub(crate) async fn sql(State(app): State<AppState>, request: Request) -> Result
     if body.query.trim().is_empty() {
         return Err(ApiProblem::invalid("query", "the query is empty; send one SELECT"));
     }
-    let format = choose(body.format.as_deref(), &head.headers, &SQL_FORMATS)?;
+    let format = choose(body.format.as_deref(), &head.headers, &OutputFormat::ALL)?;
     Ok(rows(app.engine.sql(SqlRequest { query: body.query, format }).await?, None))
 }
 

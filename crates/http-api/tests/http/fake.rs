@@ -480,6 +480,9 @@ impl Engine for FakeEngine {
                 name: "period".into(),
                 description: "The month, as YYYY-MM.".into(),
                 required: true,
+                kind: "period".into(),
+                default: None,
+                choices: Vec::new(),
             }],
         }]
     }

@@ -12,13 +12,17 @@ async fn a_query_is_answered_in_the_format_asked_for() {
         (&[][..], r#"{"query":"SELECT 1"}"#, "application/json"),
         (&[("accept", "text/csv")], r#"{"query":"SELECT 1"}"#, "text/csv; charset=utf-8"),
         (&[("accept", "text/csv")], r#"{"query":"SELECT 1","format":"arrow"}"#, "application/vnd.apache.arrow.stream"),
+        (&[], r#"{"query":"SELECT 1","format":"parquet"}"#, "application/vnd.apache.parquet"),
         (&[("content-type", "application/x-www-form-urlencoded")], r#"{"query":"SELECT 1"}"#, "application/json"),
     ] {
         let answer = ask(server.addr, "POST", "/v1/sql", headers, body).await;
         assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, content_type), "{body}");
     }
     let asked: Vec<OutputFormat> = server.engine.queries.lock().iter().map(|query| query.format).collect();
-    assert_eq!(asked, [OutputFormat::Json, OutputFormat::Csv, OutputFormat::Arrow, OutputFormat::Json]);
+    assert_eq!(
+        asked,
+        [OutputFormat::Json, OutputFormat::Csv, OutputFormat::Arrow, OutputFormat::Parquet, OutputFormat::Json]
+    );
 }
 
 #[tokio::test]
@@ -36,7 +40,7 @@ async fn a_request_that_is_no_query_is_refused() {
         (&[][..], "SELECT 1", 400, "invalid_body"),
         (&[], r#"{"query":" "}"#, 400, "invalid_parameter"),
         (&[], r#"{"sql":"SELECT 1"}"#, 400, "invalid_body"),
-        (&[], r#"{"query":"SELECT 1","format":"parquet"}"#, 400, "invalid_parameter"),
+        (&[], r#"{"query":"SELECT 1","format":"xml"}"#, 400, "invalid_parameter"),
         (&[("accept", "text/html")], r#"{"query":"SELECT 1"}"#, 406, "not_acceptable"),
         (&[("content-type", "text/csv")], r#"{"query":"SELECT 1"}"#, 415, "unsupported_media_type"),
     ] {

@@ -18,7 +18,7 @@ use http_api::{
 };
 use otlp_server::Entrance;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
-use usage_lake::{LakeError, QueryInput, QueryPool, Report};
+use usage_lake::{LakeError, QueryInput, QueryPool, Report, ReportRequest};
 use usage_types::{Decision, DecisionState, Fill, IncreaseAsk, Measure, Mode, TimeUs, TokenClass};
 
 use super::counted::Snapshot;
@@ -176,7 +176,9 @@ pub(super) fn problem(error: LakeError) -> ApiProblem {
         LakeError::QueryResult { .. } => (422, "query_result_too_large"),
         LakeError::QueryBusy => return ApiProblem::unavailable("queries_busy", error.to_string(), 1),
         LakeError::ReportUnknown { .. } => return ApiProblem::not_found(error.to_string()),
-        LakeError::ReportParameter { parameter, .. } => return ApiProblem::invalid(*parameter, error.to_string()),
+        LakeError::ReportParameter { parameter, .. } => {
+            return ApiProblem::invalid(parameter.clone(), error.to_string());
+        }
         _ => (500, "query_failed"),
     };
     ApiProblem::new(status, code, error.to_string())
@@ -299,11 +301,11 @@ impl Engine for Outlay {
         format: OutputFormat,
     ) -> Result<QueryOutput, ApiProblem> {
         let report = Report::find(name).map_err(problem)?;
-        let request = reports::request(report, params)?;
         if report.name == focus::NAME {
             let book = Arc::clone(self.shared.counted.lock().book());
-            return self.focus(focus::Plan::new(report, request, params, book, problem)?, format).await;
+            return self.focus(focus::Plan::new(report, params, book, problem)?, format).await;
         }
+        let request = ReportRequest { given: params.clone(), ..ReportRequest::default() };
         self.query(report.render(&request).map_err(problem)?, format).await
     }
 

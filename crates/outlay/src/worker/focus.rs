@@ -22,18 +22,11 @@ use focus_report::{
 };
 use http_api::ApiProblem;
 use price_book::PriceBook;
-use usage_lake::{Format, QueryConfig, Report, ReportEdges, ReportRequest, RowWriter, midnight, parse_zone};
+use usage_lake::{Format, QueryConfig, Report, ReportEdges, ReportRequest, RowWriter, midnight};
 use usage_types::{ComputeNs, CostOrigin, Dimension, DimensionSet, Dimensions, Pico, TimeUs, TokenClass};
 
 /// The report's name.
 pub const NAME: &str = "focus";
-/// What it takes besides: name, description, whether it is required.
-pub const PARAMETERS: [(&str, &str, bool); 2] = [
-    ("version", "of FOCUS: 1.2, which is the default, or 1.0", false),
-    ("billing_account", "identifier and name of the organisation that pays; `outlay` where it is left out", false),
-];
-/// The longest billing account, in bytes: as of a dimension.
-const ACCOUNT_BYTES_MAX: usize = 1024;
 /// Charges that are written at once: some megabytes.
 const CHARGES_AT_ONCE: usize = 4096;
 
@@ -59,26 +52,24 @@ impl Plan {
     /// Reads the parameters. `problem` makes an answer of the lake's errors.
     pub fn new(
         report: &Report,
-        mut request: ReportRequest,
         given: &BTreeMap<String, String>,
         book: Arc<PriceBook>,
         problem: fn(usage_lake::LakeError) -> ApiProblem,
     ) -> Result<Self, ApiProblem> {
-        let version = given.get("version").map(|text| text.parse()).transpose();
+        let chosen = report.settings(given).map_err(problem)?;
+        let version = given.get("version").map(|text| text.trim().parse()).transpose();
         let version =
             version.map_err(|error: focus_report::FocusError| ApiProblem::invalid("version", error.to_string()))?;
-        let billing_account = given.get("billing_account").map_or("outlay", |text| text.trim());
-        if billing_account.is_empty() || billing_account.len() > ACCOUNT_BYTES_MAX {
-            let detail = format!("give an identifier of 1 to {ACCOUNT_BYTES_MAX} bytes, like the organisation's name");
+        let billing_account = chosen.text("billing_account");
+        if billing_account.is_empty() {
+            let detail = "give an identifier, like the organisation's name";
             return Err(ApiProblem::invalid("billing_account", detail));
         }
-        let zone = parse_zone(&request.zone).map_err(problem)?;
-        let tags = report.dimensions(&request).map_err(problem)?;
         let PriceEdges { times, input_tokens, dimensions } = PriceEdges::of(&book);
-        request.edges = ReportEdges { times, input_tokens, dimensions };
-        let sql = report.render(&request).map_err(problem)?;
-        let settings = Settings { billing_account: billing_account.to_owned(), tags };
-        Ok(Self { book, version: version.unwrap_or_default(), settings, zone, sql })
+        let edges = ReportEdges { times, input_tokens, dimensions };
+        let sql = report.render(&ReportRequest { given: given.clone(), edges }).map_err(problem)?;
+        let settings = Settings { billing_account: billing_account.to_owned(), tags: chosen.dimensions };
+        Ok(Self { book, version: version.unwrap_or_default(), settings, zone: chosen.zone, sql })
     }
 
     /// Makes charges of the query's rows and writes them.

@@ -414,7 +414,7 @@ mod tests {
         let path = dir.path().join(STORE);
         assert_eq!(stored(&path).unwrap(), BudgetSet::default());
         let set = BudgetSet::from_yaml("budgets: [{ id: a, window: { every: day }, limit: { tokens: 5 } }]").unwrap();
-        replace(&path, &set.canonical()).unwrap();
+        replace(&path, set.canonical()).unwrap();
         assert_eq!(stored(&path).unwrap(), set);
         std::fs::write(&path, &set.canonical()[..30]).unwrap();
         assert!(format!("{:#}", stored(&path).unwrap_err()).contains("put it right"));

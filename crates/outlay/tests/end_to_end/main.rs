@@ -22,6 +22,7 @@ mod modes;
 mod planning;
 mod querying;
 mod rejecting;
+mod reporting;
 mod repricing;
 mod reserving;
 mod restating;

@@ -16,6 +16,7 @@ mod protocol;
 mod sandbox;
 mod stream;
 mod table;
+mod tag;
 pub mod worker;
 
 use std::path::PathBuf;

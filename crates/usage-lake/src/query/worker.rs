@@ -29,6 +29,7 @@ use super::protocol::{
 };
 use super::sandbox::{Confinement, confine, limit_memory};
 use super::table::LakeTable;
+use super::tag;
 use crate::LakeError;
 
 /// The environment variable with the memory limit in bytes: it must hold before the request is read.
@@ -205,6 +206,7 @@ fn session(request: &Request, tables: Vec<Table>) -> Result<SessionContext, Fail
         // A literal like 0.5 is an exact decimal: money times it stays exact.
         .set_bool("datafusion.sql_parser.parse_float_as_decimal", true);
     let context = SessionContext::new_with_config_rt(config, runtime);
+    context.register_udf(tag::function());
     for (at, (table, schema, rows)) in tables.into_iter().enumerate() {
         let url = Url::parse(&format!("lake://table-{at}")).map_err(|error| Failure::Worker(error.to_string()))?;
         if !table.files.is_empty() {

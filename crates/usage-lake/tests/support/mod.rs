@@ -19,6 +19,7 @@ pub fn event(partition: i32, offset: i64) -> UsageEvent<'static> {
     dimensions.set(Dimension::Namespace, Some(Cow::Owned(format!("ns-{}", offset % 3))));
     dimensions.set(Dimension::Team, (offset % 4 != 0).then(|| Cow::Owned(format!("team-{}", offset % 5))));
     dimensions.set(Dimension::User, Some(Cow::Owned(format!("u-{}", offset % 97))));
+    dimensions.set(Dimension::Session, Some(Cow::Owned(format!("s-{}", offset % 50))));
     dimensions.set(Dimension::Model, Some(Cow::Borrowed("gpt-5.1")));
     let yesterday = if offset % 100 == 99 { TimeUs::DAY } else { 0 };
     UsageEvent {
