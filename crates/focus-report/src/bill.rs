@@ -2,12 +2,11 @@
 
 use num_bigint::{BigInt, Sign};
 use price_book::{PriceBook, PriceClass, STANDARD_TIER, canonical_service_tier};
-use usage_types::{Currency, Dimension, Pico};
+use usage_types::{Currency, Dimension, Pico, shares};
 
 use crate::FocusError;
 use crate::number::{PRICE_DIGITS, PRICED_DIGITS, divided, fitting, ten_to};
 use crate::price::{Quote, Rational, provider_of};
-use crate::share::shares;
 use crate::text::sku_id;
 use crate::usage::{Entry, Usage};
 

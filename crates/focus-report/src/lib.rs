@@ -19,7 +19,6 @@ mod bill;
 mod columns;
 mod number;
 mod price;
-mod share;
 mod text;
 mod usage;
 

@@ -11,13 +11,14 @@ use usage_types::{
 use super::tree::Tree;
 
 /// The files in `schemas/` that are filled in.
-pub const FILES: [&str; 6] = [
+pub const FILES: [&str; 7] = [
     "usage-event.v1.json",
     "decision.v1.json",
     "alert.v1.json",
     "rejected.v1.json",
     "budgets.v1.json",
     "prices.v1.json",
+    "allocation.v1.json",
 ];
 
 /// The text of a schema with everything in it that comes from the types.
@@ -34,6 +35,7 @@ pub fn filled(file: &str, text: &str) -> Result<String, String> {
         "rejected.v1.json" => set(&mut schema, "/properties/code/enum", names(RejectCode::ALL, RejectCode::name)),
         "budgets.v1.json" => budgets(&mut schema),
         "prices.v1.json" => set(&mut schema, "/$defs/adjustment/properties/match/propertyNames/enum", dimensions()),
+        "allocation.v1.json" => allocation(&mut schema),
         _ => Err("there is no such schema".to_owned()),
     }
     .map_err(|error| format!("{file}: {error}"))?;
@@ -133,4 +135,12 @@ fn budgets(schema: &mut Tree) -> Result<(), String> {
     set(budget, "/overrides/items/properties/match/propertyNames/enum", dimensions())?;
     set(budget, "/plans/properties/by/enum", dimensions())?;
     set(budget, "/window/properties/every/enum", names(Every::ALL, Every::name))
+}
+
+fn allocation(schema: &mut Tree) -> Result<(), String> {
+    set(schema, "/$defs/match/propertyNames/enum", dimensions())?;
+    set(schema, "/$defs/dimensions/oneOf/0/enum", dimensions())?;
+    set(schema, "/$defs/dimensions/oneOf/1/items/enum", dimensions())?;
+    let part = Dimension::ALL.into_iter().map(Dimension::name).chain(["part"]);
+    set(schema, "/$defs/part/propertyNames/enum", Tree::texts(part))
 }

@@ -4,9 +4,13 @@ use num_bigint::BigInt;
 
 /// The parts of an amount in proportion to weights of 0 or more, of which one at least is more than 0. They add up to it: each has its
 /// proportional part rounded towards zero, and of what is left one goes to each of those whose remainder is largest; among equals
-/// the first.
-pub(crate) fn shares(amount: i128, weights: &[BigInt]) -> Vec<i128> {
+/// the first. All are 0 where no weight is more than 0.
+#[must_use]
+pub fn shares(amount: i128, weights: &[BigInt]) -> Vec<i128> {
     let sum: BigInt = weights.iter().sum();
+    if sum <= BigInt::ZERO {
+        return vec![0; weights.len()];
+    }
     let magnitude = BigInt::from(amount.unsigned_abs());
     let mut parts: Vec<(BigInt, BigInt)> = weights
         .iter()
