@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use provider_invoice::Invoice;
 use serde::Deserialize;
 use tokio_stream::Stream;
 use usage_types::{Decision, IncreaseAsk};
 
 use crate::{
     ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, Changed, CheckAnswer, CheckQuestion, Enforcement,
-    IncreaseAnswer, IncreaseFilter, IncreaseRequest, ReportInfo, Reservation, SimulationRequest, SimulationView,
-    StandingQuery, StandingView, Stated, StatusView, Tagged,
+    IncreaseAnswer, IncreaseFilter, IncreaseRequest, InvoiceView, ReportInfo, Reservation, SimulationRequest,
+    SimulationView, StandingQuery, StandingView, Stated, StatusView, Tagged,
 };
 
 /// Everything behind the routes. The methods that are not `async` answer from memory and must not block.
@@ -70,6 +71,18 @@ pub trait Engine: Send + Sync + 'static {
         answer: IncreaseAnswer,
         actor: Option<String>,
     ) -> Result<IncreaseRequest, ApiProblem>;
+
+    /// All invoices without their lines, the newest month first.
+    fn invoices(&self) -> Vec<InvoiceView>;
+
+    /// One invoice with its lines.
+    fn invoice(&self, provider: &str, number: &str) -> Option<InvoiceView>;
+
+    /// Keeps an invoice, in place of an earlier one of its number; whether there was none. When this returns, it is on disk.
+    async fn put_invoice(&self, invoice: Invoice, stated: Stated) -> Result<(InvoiceView, bool), ApiProblem>;
+
+    /// Forgets an invoice; whether there was one.
+    async fn delete_invoice(&self, provider: &str, number: &str, stated: Stated) -> Result<bool, ApiProblem>;
 
     /// The decisions in force, one a key.
     fn decisions(&self) -> Vec<Decision>;

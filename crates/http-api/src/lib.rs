@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod increases;
 mod intake;
+mod invoices;
 mod metrics;
 pub mod openapi;
 mod page;
@@ -43,6 +44,7 @@ pub use engine::{
 pub use error::HttpError;
 pub use http_listen::Secret;
 pub use increases::{Act, Granted, IncreaseAnswer, IncreaseFilter, IncreaseRequest, IncreaseState, PresentLimit};
+pub use invoices::InvoiceView;
 pub use problem::ApiProblem;
 pub use router::{Method, routes};
 pub use server::Server;

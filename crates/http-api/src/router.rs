@@ -14,7 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::metrics::HttpMetrics;
 use crate::routes::{
-    balances, budgets, check, decisions, events, health, increases, query, simulations, standing, status,
+    balances, budgets, check, decisions, events, health, increases, invoices, query, simulations, standing, status,
 };
 use crate::{ApiProblem, Engine, HttpConfig, auth, openapi, page};
 
@@ -83,6 +83,10 @@ fn table() -> Vec<Route> {
         route(Post, "/v1/increase-requests/{id}/approve", post(increases::approve)),
         route(Post, "/v1/increase-requests/{id}/deny", post(increases::deny)),
         route(Post, "/v1/increase-requests/{id}/withdraw", post(increases::withdraw)),
+        route(Get,  "/v1/invoices",         get(invoices::list)),
+        route(Get,  "/v1/invoices/{provider}/{number}", get(invoices::one)),
+        route(Put,  "/v1/invoices/{provider}/{number}", put(invoices::put)),
+        route(Delete, "/v1/invoices/{provider}/{number}", delete(invoices::delete)),
         route(Get,  "/v1/decisions",        get(decisions::decisions)),
         route(Get,  "/v1/decisions/stream", get(decisions::stream)),
         route(Post, "/v1/sql",              post(query::sql)),

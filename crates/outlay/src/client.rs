@@ -147,11 +147,15 @@ impl Server {
         self.send_text(self.client.put(format!("{}{path}", self.url)), text, headers)
     }
 
+    /// `DELETE` with these headers.
+    pub fn delete(&self, path: &str, headers: &[(&str, &str)]) -> Result<()> {
+        let request = self.client.delete(format!("{}{path}", self.url));
+        self.send(with_headers(request, headers)).map(|_empty| ())
+    }
+
     fn send_text(&self, request: RequestBuilder, text: &str, headers: &[(&str, &str)]) -> Result<Vec<u8>> {
         let request = request.header("content-type", YAML);
-        // As bytes: people's words are UTF-8.
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value.as_bytes()));
-        self.send(request.body(text.to_owned()))
+        self.send(with_headers(request, headers).body(text.to_owned()))
     }
 
     /// Its address.
@@ -192,6 +196,11 @@ impl Server {
     fn send(&self, request: RequestBuilder) -> Result<Vec<u8>> {
         body(self.ask(request)?)
     }
+}
+
+/// As bytes: people's words are UTF-8.
+fn with_headers(request: RequestBuilder, headers: &[(&str, &str)]) -> RequestBuilder {
+    headers.iter().fold(request, |request, (name, value)| request.header(*name, value.as_bytes()))
 }
 
 /// The body of an answer that is none of a problem.

@@ -39,6 +39,8 @@ enum Command {
     Check(commands::CheckOptions),
     /// Publish events from a file or standard input (one JSON event a line)
     Emit(commands::EmitOptions),
+    /// Import invoices of providers, to compare them with what was metered
+    Invoices(commands::InvoicesOptions),
     /// Show, check, compare and import prices
     Prices(commands::PricesOptions),
     /// Print a report of a running server, or of a data folder
@@ -73,6 +75,7 @@ fn main() -> std::process::ExitCode {
         Command::Budgets(options) => commands::budgets(options),
         Command::Check(options) => commands::check(options),
         Command::Emit(options) => commands::emit(options),
+        Command::Invoices(options) => commands::invoices(options),
         Command::Prices(options) => commands::prices(options),
         Command::Report(options) => commands::report(options),
         Command::Reprice(options) => commands::reprice(options),

@@ -3,6 +3,7 @@
 
 mod budgets;
 mod increases;
+mod invoices;
 mod operations;
 
 pub use operations::OTLP_PATHS;

@@ -56,6 +56,7 @@ pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<Operation> {
     ];
     operations.extend(super::budgets::all(generator));
     operations.extend(super::increases::all(generator));
+    operations.extend(super::invoices::all(generator));
     operations.extend(OTLP_PATHS.map(|path| post(path, otlp(path))));
     operations.extend(page::ASSETS.iter().map(|asset| {
         let id = format!("page{}", asset.path.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));

@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod format;
 pub(crate) mod health;
 pub(crate) mod increases;
+pub(crate) mod invoices;
 pub(crate) mod query;
 pub(crate) mod simulations;
 pub(crate) mod standing;

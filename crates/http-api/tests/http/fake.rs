@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_api::{
     Ack, Act, ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, BudgetsSource, BudgetsWrite, Changed,
     CheckAnswer, CheckQuestion, CheckReason, Enforcement, Engine, Granted, HealthRow, IncreaseAnswer, IncreaseFilter,
-    IncreaseRequest, IncreaseState, IntakeRecord, LagView, LakeView, LogKind, LogView, MailRow, MailState,
+    IncreaseRequest, IncreaseState, IntakeRecord, InvoiceView, LagView, LakeView, LogKind, LogView, MailRow, MailState,
     OutputFormat, PlannedChange, PlannedEffect, PlannedScope, PresentLimit, PublishError, QueryBody, QueryOutput,
     RejectionRow, ReportInfo, ReportParameter, Reservation, ShadowFinding, SimulatedAlert, SimulatedBlock,
     SimulatedBudget, SimulatedBudgets, SimulatedRollback, SimulatedScope, SimulatedShadow, SimulatedSpend,
@@ -19,6 +19,7 @@ use http_api::{
     ThrottleFinding, Totals, UnpricedRow,
 };
 use parking_lot::Mutex;
+use provider_invoice::Invoice;
 use tokio::sync::broadcast;
 use usage_types::{
     Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Dimensions, Estimate, IncreaseAsk, Rate,
@@ -51,6 +52,7 @@ pub struct FakeEngine {
     pub report_params: Mutex<Vec<BTreeMap<String, String>>>,
     pub balance_queries: Mutex<Vec<BalanceQuery>>,
     pub budget_changes: Mutex<Vec<BudgetsChange>>,
+    pub invoices_put: Mutex<Vec<(Invoice, Stated)>>,
     pub increase_filters: Mutex<Vec<IncreaseFilter>>,
     pub increase_asks: Mutex<Vec<(IncreaseAsk, Stated)>>,
     pub increase_answers: Mutex<Vec<(String, IncreaseAnswer, Option<String>)>>,
@@ -75,6 +77,7 @@ impl Default for FakeEngine {
             report_params: Mutex::default(),
             balance_queries: Mutex::default(),
             budget_changes: Mutex::default(),
+            invoices_put: Mutex::default(),
             increase_filters: Mutex::default(),
             increase_asks: Mutex::default(),
             increase_answers: Mutex::default(),
@@ -93,6 +96,20 @@ pub fn budgets(limit: u32) -> BudgetSet {
 }
 
 /// A request with every member that there is.
+fn invoice(provider: &str, number: &str) -> InvoiceView {
+    let imported = Act { at: TimeUs(0), key: Some("admin".into()), actor: None, reason: None };
+    InvoiceView {
+        provider: provider.to_owned(),
+        number: number.to_owned(),
+        month: "2026-10".to_owned(),
+        currency: "USD".to_owned(),
+        total: "12.5".to_owned(),
+        line_count: 1,
+        lines: Vec::new(),
+        imported,
+    }
+}
+
 pub fn increase(id: &str, state: IncreaseState) -> IncreaseRequest {
     let limits = budgets(5).budgets["support-daily"].limits.clone();
     let act = Act { at: now(), key: Some("admin".into()), actor: Some("zoe".into()), reason: Some("launch".into()) };
@@ -236,6 +253,25 @@ impl Engine for FakeEngine {
         }
         self.increase_answers.lock().push((id, answer, actor));
         Ok(increase("r-1", IncreaseState::Approved))
+    }
+
+    fn invoices(&self) -> Vec<InvoiceView> {
+        vec![invoice("openai", "INV-1")]
+    }
+
+    fn invoice(&self, provider: &str, number: &str) -> Option<InvoiceView> {
+        (number == "INV-1").then(|| invoice(provider, number))
+    }
+
+    async fn put_invoice(&self, kept: Invoice, stated: Stated) -> Result<(InvoiceView, bool), ApiProblem> {
+        let view = invoice(&kept.provider, &kept.number);
+        let is_new = kept.number != "INV-1";
+        self.invoices_put.lock().push((kept, stated));
+        Ok((view, is_new))
+    }
+
+    async fn delete_invoice(&self, _provider: &str, number: &str, _stated: Stated) -> Result<bool, ApiProblem> {
+        Ok(number == "INV-1")
     }
 
     fn check(&self, question: &CheckQuestion<'_>) -> CheckAnswer {

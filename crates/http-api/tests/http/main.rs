@@ -11,6 +11,7 @@ mod errors;
 mod events;
 mod fake;
 mod increases;
+mod invoices;
 mod limits;
 mod openapi;
 mod page;

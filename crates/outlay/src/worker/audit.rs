@@ -25,6 +25,21 @@ pub const BUDGETS: &str = "outlay/budgets";
 /// The mark that says which increase requests the last entry of them left.
 pub const INCREASES: &str = "outlay/increases";
 
+/// The mark that says which invoices the last entry of them left.
+pub const INVOICES: &str = "outlay/invoices";
+
+/// Something that is kept in a file of its own, as a start finds it.
+pub struct Kept {
+    /// The mark that says which version the last entry of it left.
+    pub mark: &'static str,
+    /// The kind of its entries.
+    pub kind: &'static str,
+    /// What it is, in a sentence.
+    pub name: &'static str,
+    /// The version that is there.
+    pub version: Version,
+}
+
 /// The audit log.
 pub struct Audit {
     table: tokio::sync::Mutex<AuditTable>,
@@ -41,7 +56,7 @@ struct Seen {
 
 impl Audit {
     /// Opens it beside the lake, and makes up for what a crash kept out of it.
-    pub async fn open(lake: &str, decisions: &[Decision], budgets: &BudgetSet, increases: &Version) -> Result<Self> {
+    pub async fn open(lake: &str, decisions: &[Decision], budgets: &BudgetSet, kept: &[Kept]) -> Result<Self> {
         let mut table = AuditTable::open(lake).await.context("cannot open the audit log")?;
         let known = table.mark(DECIDED).unwrap_or(0);
         let mut missing: Vec<&Decision> = decisions.iter().filter(|decision| decision.decided_at.0 > known).collect();
@@ -58,15 +73,18 @@ impl Audit {
                 ..entry("budgets", "found", "start")
             });
         }
-        // Where none was ever recorded, there is none, or one was recorded and a crash came between the two.
-        if table.mark(INCREASES).is_some_and(|recorded| recorded != increases.number) {
-            rows.push(AuditRow {
-                reason: Some("the increase requests at start are not those that were last recorded".to_owned()),
-                after: Some(increases.json.clone()),
-                ..entry("increase", "found", "start")
-            });
+        let mut marks = vec![(DECIDED, decided_at), (BUDGETS, version.number)];
+        for Kept { mark, kind, name, version } in kept {
+            // Where none was ever recorded, there is none, or one was recorded and a crash came between the two.
+            if table.mark(mark).is_some_and(|recorded| recorded != version.number) {
+                rows.push(AuditRow {
+                    reason: Some(format!("the {name} at start are not those that were last recorded")),
+                    after: Some(version.json.clone()),
+                    ..entry(kind, "found", "start")
+                });
+            }
+            marks.push((mark, version.number));
         }
-        let marks = [(DECIDED, decided_at), (BUDGETS, version.number), (INCREASES, increases.number)];
         table.append(&rows, &marks).await.context("cannot write the audit log")?;
         let seen = Seen { folder: table.folder().to_owned(), files: table.files(), waiting: Vec::new(), decided_at };
         Ok(Self { table: tokio::sync::Mutex::new(table), seen: Mutex::new(seen) })

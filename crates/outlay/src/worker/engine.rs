@@ -11,12 +11,13 @@ use event_log::{LogError, Publisher, topics};
 use focus_report::FocusError;
 use http_api::{
     Ack, ApiProblem, BalanceQuery, BalanceRow, BudgetsChange, BudgetsPlan, Changed, CheckAnswer, CheckQuestion,
-    Enforcement, Engine, HealthRow, IncreaseAnswer, IncreaseFilter, IncreaseRequest, IntakeRecord, LagView, LakeView,
-    LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody, QueryOutput, RejectionRow, ReportInfo,
-    Reservation, SimulationRequest, SimulationView, SqlRequest, StandingQuery, StandingView, Stated, StatusView,
-    Tagged, Totals, UnpricedRow,
+    Enforcement, Engine, HealthRow, IncreaseAnswer, IncreaseFilter, IncreaseRequest, IntakeRecord, InvoiceView,
+    LagView, LakeView, LogKind, LogView, MailRow, MailState, OutputFormat, PublishError, QueryBody, QueryOutput,
+    RejectionRow, ReportInfo, Reservation, SimulationRequest, SimulationView, SqlRequest, StandingQuery, StandingView,
+    Stated, StatusView, Tagged, Totals, UnpricedRow,
 };
 use otlp_server::Entrance;
+use provider_invoice::Invoice;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use usage_lake::{LakeError, QueryInput, QueryPool, Report, ReportRequest};
 use usage_types::{Decision, DecisionState, Fill, IncreaseAsk, Measure, Mode, TimeUs, TokenClass};
@@ -26,7 +27,7 @@ use super::rows::{self, QueryCount};
 use super::shared::Shared;
 use super::standing;
 use super::views::query_input;
-use super::{checks, focus, increases, manage, reports};
+use super::{checks, focus, increases, invoices, manage, reports};
 use crate::options::LogChoice;
 use crate::simulation;
 
@@ -280,6 +281,23 @@ impl Engine for Outlay {
         actor: Option<String>,
     ) -> Result<IncreaseRequest, ApiProblem> {
         to_its_end(increases::answer(Arc::clone(&self.shared), id, answer, actor)).await
+    }
+
+    fn invoices(&self) -> Vec<InvoiceView> {
+        invoices::list(&self.shared)
+    }
+
+    fn invoice(&self, provider: &str, number: &str) -> Option<InvoiceView> {
+        invoices::one(&self.shared, provider, number)
+    }
+
+    async fn put_invoice(&self, invoice: Invoice, stated: Stated) -> Result<(InvoiceView, bool), ApiProblem> {
+        to_its_end(invoices::put(Arc::clone(&self.shared), invoice, stated)).await
+    }
+
+    async fn delete_invoice(&self, provider: &str, number: &str, stated: Stated) -> Result<bool, ApiProblem> {
+        let (provider, number) = (provider.to_owned(), number.to_owned());
+        to_its_end(invoices::delete(Arc::clone(&self.shared), provider, number, stated)).await
     }
 
     fn decisions(&self) -> Vec<Decision> {

@@ -21,10 +21,11 @@ use tokio::sync::oneshot;
 use usage_lake::AuditRow;
 use usage_types::{BudgetChange, BudgetError, BudgetSet, diff};
 
-use super::audit::{BUDGETS, entry};
+use super::audit::{BUDGETS, INCREASES, INVOICES, Kept, entry};
 use super::commit::Work;
 use super::data_dir::DataDir;
 use super::increases::Increases;
+use super::invoices::Invoices;
 use super::{Shared, effect};
 use crate::files::replace;
 
@@ -42,6 +43,8 @@ pub struct Management {
     current: ArcSwap<BudgetSet>,
     /// Requests for more, and what is granted.
     pub increases: Increases,
+    /// What providers ask for.
+    pub invoices: Invoices,
     /// Held by whoever changes one of the two.
     pub changing: tokio::sync::Mutex<()>,
     work: SyncSender<Work>,
@@ -91,13 +94,14 @@ impl Management {
             None => (String::new(), stored(&store)?),
         };
         let current = ArcSwap::from_pointee(set);
-        let (file, increases) = (file.map(Path::to_owned), Increases::open(data)?);
+        let (file, increases, invoices) = (file.map(Path::to_owned), Increases::open(data)?, Invoices::open(data)?);
         Ok((
             Self {
                 file,
                 store,
                 current,
                 increases,
+                invoices,
                 changing: tokio::sync::Mutex::new(()),
                 work,
                 waiting: AtomicUsize::new(0),
@@ -183,6 +187,14 @@ impl Management {
         let detail =
             "the change is stored and not in force yet, because the lake takes no rows; it comes in force by itself";
         Err(ApiProblem::unavailable("not_in_force_yet", detail, 10))
+    }
+
+    /// What is kept beside the budgets, each with its mark in the audit log.
+    pub fn kept(&self) -> [Kept; 2] {
+        [
+            Kept { mark: INCREASES, kind: "increase", name: "increase requests", version: self.increases.version() },
+            Kept { mark: INVOICES, kind: "invoice", name: "invoices", version: self.invoices.version() },
+        ]
     }
 
     /// All budgets.

@@ -14,6 +14,7 @@ mod engine;
 mod focus;
 mod increases;
 mod ingest;
+mod invoices;
 mod mail;
 mod manage;
 mod metrics;

@@ -110,8 +110,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let mut core = Core::new(core_config(&settings)?);
     recover::restore(&mut core, &lake, management.effective(), &published).await?;
     let audit = {
-        let (budgets, increases) = (management.current(), management.increases.version());
-        Audit::open(&lake_folder.display().to_string(), &published.decisions, &budgets, &increases).await?
+        let (budgets, kept) = (management.current(), management.kept());
+        Audit::open(&lake_folder.display().to_string(), &published.decisions, &budgets, &kept).await?
     };
     let offered = mail.offer_again(&published.alerts, chrono::Utc::now().into())?;
     if offered > 0 {

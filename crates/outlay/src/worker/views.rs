@@ -13,6 +13,7 @@ use usage_lake::{AUDIT, QueryInput, Tail, audit_schema, rejected_batch};
 use usage_types::{Budget, BudgetId, Decision, Dimension, Limit, Mode, Scope, TokenClass, Whom};
 
 use super::counted::Snapshot;
+use super::invoices;
 use super::shared::Shared;
 
 /// Balances taken while the lock is held once.
@@ -58,11 +59,12 @@ fn batch(schema: &SchemaRef, rows: &[impl Serialize]) -> Result<Vec<RecordBatch>
 /// A view in memory: its name, its columns, its rows.
 type View = (&'static str, fn() -> SchemaRef, fn(&Shared, &SchemaRef) -> Result<Vec<RecordBatch>>);
 
-const VIEWS: [View; 5] = [
+const VIEWS: [View; 6] = [
     ("balances", balances_schema, balances),
     ("decisions", decisions_schema, decisions),
     ("alerts", alerts_schema, alerts),
     ("budgets", budgets_schema, budgets),
+    ("invoices", invoices::schema, invoices::rows),
     ("prices", prices_schema, prices),
 ];
 

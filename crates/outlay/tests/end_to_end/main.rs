@@ -17,6 +17,7 @@ mod focus;
 mod forgetting;
 mod framing;
 mod increasing;
+mod invoicing;
 mod managing;
 mod modes;
 mod planning;

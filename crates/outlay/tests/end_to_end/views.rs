@@ -39,6 +39,7 @@ fn kind(arrow: &str) -> &str {
         "Utf8View" => "text",
         "Int64" => "bigint",
         "Int32" => "integer",
+        "Date32" => "date",
         "Boolean" => "boolean",
         "Timestamp(µs, \"UTC\")" => "timestamp",
         "Decimal128(38, 12)" => "decimal(38,12)",

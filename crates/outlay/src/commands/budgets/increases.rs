@@ -8,8 +8,8 @@ use http_api::{Act, IncreaseRequest, IncreaseState};
 use serde_json::{Map, Value, json};
 use usage_types::{Limit, Limits};
 
-use super::{stated, user};
 use crate::client::{Server, ServerOptions};
+use crate::commands::stated::stated;
 
 const PATH: &str = "/v1/increase-requests";
 
@@ -153,7 +153,7 @@ pub fn withdraw(options: &WithdrawOptions, out: &mut dyn Write) -> Result<()> {
 }
 
 fn send(common: &Common, path: &str, body: &Value, out: &mut dyn Write) -> Result<()> {
-    let stated = stated(common.actor.clone().or_else(user), None);
+    let stated = stated(common.actor.clone(), None);
     let headers: Vec<(&str, &str)> = stated.iter().map(|(name, words)| (*name, words.as_str())).collect();
     let answer = Server::new(&common.server)?.post_text_with(path, &body.to_string(), &headers)?;
     if common.json {

@@ -17,6 +17,7 @@ use usage_types::{BudgetError, BudgetSet};
 
 use super::confirm::confirm;
 use crate::client::{Server, ServerOptions};
+use crate::commands::stated::stated;
 
 /// What `outlay budgets plan` exits with where there is something to change.
 const CHANGES: u8 = 2;
@@ -172,7 +173,7 @@ fn apply(options: &ApplyOptions, out: &mut dyn Write) -> Result<ExitCode> {
             writeln!(out, "nothing was changed")?;
             return Ok(ExitCode::FAILURE);
         }
-        let stated = stated(options.actor.clone().or_else(user), options.reason.clone());
+        let stated = stated(options.actor.clone(), options.reason.clone());
         let mut headers = vec![("if-match", plan.etag.as_str())];
         headers.extend(stated.iter().map(|(name, words)| (*name, words.as_str())));
         server.put_text("/v1/budgets", &text, &headers)?;
@@ -192,22 +193,6 @@ fn export(options: &ExportOptions, out: &mut dyn Write) -> Result<()> {
     let set = BudgetSet::from_canonical(&body).context("the server's answer is no set of budgets")?;
     let comment = format!("The budgets of {} at {}.", server.url(), chrono::Utc::now().format("%FT%TZ"));
     Ok(out.write_all(yaml::file(&comment, &set).as_bytes())?)
-}
-
-/// The headers that say who asks and why.
-fn stated(actor: Option<String>, reason: Option<String>) -> Vec<(&'static str, String)> {
-    let stated = [("x-outlay-actor", actor), ("x-outlay-reason", reason)];
-    stated.into_iter().filter_map(|(name, words)| Some((name, one_line(&words?)))).collect()
-}
-
-/// Words as a header can have them: a commit's message has lines.
-fn one_line(words: &str) -> String {
-    words.split(char::is_control).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-/// Who runs this, as the system says.
-fn user() -> Option<String> {
-    ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()))
 }
 
 /// What the server says of a file, and that as its text.
