@@ -31,13 +31,16 @@ struct RawRule {
     /// One of these three.
     split: Option<Text>,
     tag: Option<Text>,
-    fixed: Option<Spanned<Vec<Spanned<BTreeMap<String, Text>>>>>,
+    fixed: Option<Spanned<Vec<RawPart>>>,
     among: Option<Spanned<RawSelector>>,
     by: Option<Spanned<OneOrMore>>,
     /// Why, for whoever reads the file.
     #[serde(rename = "note")]
     _note: Option<String>,
 }
+
+/// A receiver's dimensions and its `part`.
+type RawPart = Spanned<BTreeMap<String, Text>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -200,7 +203,7 @@ fn split(raw: &Spanned<RawRule>, path: &str) -> Result<Split, FileError> {
     }
 }
 
-fn fixed(raw: &Spanned<BTreeMap<String, Text>>, path: &str) -> Result<FixedPart, FileError> {
+fn fixed(raw: &RawPart, path: &str) -> Result<FixedPart, FileError> {
     let Some(part) = raw.value.get("part") else {
         return wrong(raw, format!("{path}.part"), "it is missing; write a number like 60 or 12.5");
     };

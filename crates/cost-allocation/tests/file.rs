@@ -100,5 +100,8 @@ fn what_is_right_is_read_and_the_schema_takes_it() {
         let read = Allocation::from_yaml(&text).unwrap_or_else(|error| panic!("{rule}: {error}"));
         assert_eq!((read.rules.len(), schema_errors(&text)), (1, vec![]), "{rule}");
     }
+    let example = include_str!("../../../examples/allocation.yaml");
+    assert_eq!(Allocation::from_yaml(example).map(|read| read.rules.len()), Ok(5));
+    assert_eq!(schema_errors(example), Vec::<String>::new());
     assert_eq!(Allocation::from_yaml("allocations: []"), Ok(Allocation::default()));
 }

@@ -7,11 +7,11 @@ use cost_allocation::{Allocated, Allocation, InvoiceDifference, Reason, UsageSum
 use usage_types::{Dimension, Money, Scope};
 
 fn day(text: &str) -> NaiveDate {
-    text.parse().unwrap()
+    text.parse().expect("as written here")
 }
 
 fn money(text: &str) -> Money {
-    text.parse().unwrap()
+    text.parse().expect("as written here")
 }
 
 /// `2026-11-03 namespace=a,team=x 100 "3.00 USD"`, or without a cost.
@@ -26,7 +26,7 @@ fn rules(text: &str) -> Allocation {
 }
 
 fn november(rules: &Allocation, sums: &[UsageSum], invoices: &[InvoiceDifference]) -> Allocated {
-    allocate(rules, sums, invoices, (day("2026-11-01"), day("2026-12-01"))).unwrap()
+    allocate(rules, sums, invoices, (day("2026-11-01"), day("2026-12-01"))).expect("as written here")
 }
 
 /// Each part as `rule receiver amount`.
@@ -148,7 +148,7 @@ fn a_rule_shares_whole_months_in_which_it_is_in_force() {
         ))
     };
     let shared = |rules: &Allocation, from: &str, to: &str| {
-        let allocated = allocate(rules, &usage(), &[], (day(from), day(to))).unwrap();
+        let allocated = allocate(rules, &usage(), &[], (day(from), day(to))).expect("as written here");
         (allocated.is_shared[3], allocated.notes.iter().map(|note| note.reason).collect::<Vec<_>>())
     };
     for (dates, expected) in [
@@ -164,6 +164,7 @@ fn a_rule_shares_whole_months_in_which_it_is_in_force() {
     assert_eq!(shared(&file("every: day,"), "2026-11-20", "2026-11-21"), (true, vec![]));
     // Without anybody on that day to bear it, it stays.
     let alone = [usage().remove(3)];
-    let daily = allocate(&file("every: day,"), &alone, &[], (day("2026-11-20"), day("2026-11-21"))).unwrap();
+    let daily =
+        allocate(&file("every: day,"), &alone, &[], (day("2026-11-20"), day("2026-11-21"))).expect("as written here");
     assert_eq!((daily.is_shared[0], daily.notes[0].reason), (false, Reason::NoReceiver));
 }

@@ -28,7 +28,8 @@ fn usage() -> impl Strategy<Value = UsageSum> {
         |(offset, (namespace, team, user, provider), tokens, cost, tag)| {
             let names = [Dimension::Namespace, Dimension::Team, Dimension::User, Dimension::Provider];
             let values = names.into_iter().zip([namespace, team, user, provider]);
-            let currency = |is_euro: bool| if is_euro { "EUR".parse().unwrap() } else { Currency::USD };
+            let currency =
+                |is_euro: bool| if is_euro { "EUR".parse().expect("as written here") } else { Currency::USD };
             UsageSum {
                 day: first() + chrono::Days::new(offset),
                 dimensions: Scope::new(values.filter_map(|(name, value)| Some((name, value?)))),
@@ -41,12 +42,15 @@ fn usage() -> impl Strategy<Value = UsageSum> {
 }
 
 fn first() -> NaiveDate {
-    NaiveDate::from_ymd_opt(2026, 10, 1).unwrap()
+    NaiveDate::from_ymd_opt(2026, 10, 1).expect("as written here")
 }
 
 /// From the middle of the first month of usage to the end of the second.
 fn span() -> (NaiveDate, NaiveDate) {
-    (NaiveDate::from_ymd_opt(2026, 10, 15).unwrap(), NaiveDate::from_ymd_opt(2026, 12, 1).unwrap())
+    (
+        NaiveDate::from_ymd_opt(2026, 10, 15).expect("as written here"),
+        NaiveDate::from_ymd_opt(2026, 12, 1).expect("as written here"),
+    )
 }
 
 fn allocation(chosen: &[usize]) -> Allocation {
@@ -54,7 +58,7 @@ fn allocation(chosen: &[usize]) -> Allocation {
     for index in chosen {
         text.push_str(&format!("  - {{ id: r{index}, {} }}\n", RULES[*index]));
     }
-    Allocation::from_yaml(&text).unwrap()
+    Allocation::from_yaml(&text).expect("as written here")
 }
 
 /// What fees come to in the whole months or days of the span, by hand: rule 0 has November, rule 1 thirty days, rule 2 November.
@@ -79,13 +83,13 @@ proptest! {
         invoiced in proptest::option::of(-(10_i128.pow(14))..10_i128.pow(14)),
     ) {
         let sums: Vec<UsageSum> = sums.into_iter().filter(|sum| span().0 <= sum.day).collect();
-        let november = NaiveDate::from_ymd_opt(2026, 11, 1).unwrap();
+        let november = NaiveDate::from_ymd_opt(2026, 11, 1).expect("as written here");
         let usd = |amount| Money { amount: Pico(amount), currency: Currency::USD };
         let invoices: Vec<_> = invoiced
             .map(|amount| InvoiceDifference { provider: "p0".into(), month: november, amount: usd(amount) })
             .into_iter()
             .collect();
-        let allocated = allocate(&allocation(&chosen), &sums, &invoices, span()).unwrap();
+        let allocated = allocate(&allocation(&chosen), &sums, &invoices, span()).expect("as written here");
 
         // Totals by currency.
         let mut expected = fees(&chosen);
@@ -123,9 +127,9 @@ proptest! {
 
     #[test]
     fn weights_are_what_receivers_used_and_no_rule_shares(sums in proptest::collection::vec(usage(), 0..40)) {
-        let november = (NaiveDate::from_ymd_opt(2026, 11, 1).unwrap(), span().1);
+        let november = (NaiveDate::from_ymd_opt(2026, 11, 1).expect("as written here"), span().1);
         let sums: Vec<UsageSum> = sums.into_iter().filter(|sum| november.0 <= sum.day).collect();
-        let allocated = allocate(&allocation(&[3]), &sums, &[], november).unwrap();
+        let allocated = allocate(&allocation(&[3]), &sums, &[], november).expect("as written here");
         // Tokens of whatever the rule does not share, by namespace.
         let mut tokens: BTreeMap<Option<&str>, i128> = BTreeMap::new();
         for sum in &sums {

@@ -85,6 +85,9 @@ pub struct ServeOptions {
     /// Price book (YAML) instead of the one that is shipped
     #[arg(long, env = "OUTLAY_PRICES", value_name = "FILE")]
     pub prices: Option<PathBuf>,
+    /// Who bears shared cost in the reports chargeback and allocation (YAML); read for each report
+    #[arg(long, env = "OUTLAY_ALLOCATION", value_name = "FILE")]
+    pub allocation: Option<PathBuf>,
     /// What the names of other formats mean (YAML): CloudEvents, headers, LiteLLM's metadata, OpenTelemetry's attributes
     #[arg(long, env = "OUTLAY_INTAKE", value_name = "FILE")]
     pub intake: Option<PathBuf>,
@@ -173,7 +176,7 @@ impl ServeOptions {
                 $($field: self.$field.or(file.$field),)*
             } };
         }
-        pick!(data kafka log partitions replication http otlp_grpc otlp_http budgets prices intake schema_registry smtp smtp_ca mail_from commit_interval_ms
+        pick!(data kafka log partitions replication http otlp_grpc otlp_http budgets prices allocation intake schema_registry smtp smtp_ca mail_from commit_interval_ms
               commit_rows
               dedup_hours dedup_ids event_bytes_max sql_memory_mib sql_timeout_s sql_rows_max
               admin_key check_fail check_lag_ms log_format config)
@@ -212,6 +215,8 @@ pub struct Settings {
     pub budgets: Option<PathBuf>,
     /// The price book file.
     pub prices: Option<PathBuf>,
+    /// The file of shared cost.
+    pub allocation: Option<PathBuf>,
     /// The intake file.
     pub intake: Option<PathBuf>,
     /// The schema registry.
@@ -272,6 +277,7 @@ impl Settings {
         for (flag, path) in [
             ("--budgets", &options.budgets),
             ("--prices", &options.prices),
+            ("--allocation", &options.allocation),
             ("--intake", &options.intake),
             ("--smtp-ca", &options.smtp_ca),
         ] {
@@ -290,6 +296,7 @@ impl Settings {
             otlp_http: options.otlp_http,
             budgets: options.budgets,
             prices: options.prices,
+            allocation: options.allocation,
             intake: options.intake,
             schema_registry: options.schema_registry.as_deref().map(registry).transpose()?,
             smtp: options.smtp,

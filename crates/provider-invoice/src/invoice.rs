@@ -124,9 +124,12 @@ impl Invoice {
     }
 }
 
+/// What tells lines apart: day, model and item.
+type LineKey = (Option<NaiveDate>, Option<String>, Option<String>);
+
 /// Checks lines, and makes one of those with the same day, model and item.
 fn merge(month: Month, lines: Vec<Line>) -> Result<Vec<Line>, InvoiceError> {
-    let mut merged: BTreeMap<(Option<NaiveDate>, Option<String>, Option<String>), Line> = BTreeMap::new();
+    let mut merged: BTreeMap<LineKey, Line> = BTreeMap::new();
     for (index, line) in lines.into_iter().enumerate() {
         let field = |name: &str| format!("lines[{index}].{name}");
         if let Some(day) = line.day.filter(|day| Month::of(*day) != month) {

@@ -116,7 +116,7 @@ fn what_cannot_be_read_exactly_is_refused_with_its_place() {
 }
 
 fn october() -> Month {
-    "2026-10".parse().unwrap()
+    "2026-10".parse().expect("as written here")
 }
 
 #[test]
@@ -139,8 +139,12 @@ fn an_invoices_lines_add_up_to_its_total() {
     let credit = shown(&body.replace(r#""total": "10""#, r#""total": "-1""#));
     assert_eq!((credit.0.as_str(), credit.1[2].as_str()), ("-1 EUR", "- - not itemised - -8"));
     // What is stored is read as it was.
-    let invoice = of(body).unwrap();
-    assert_eq!(serde_json::from_str::<Invoice>(&serde_json::to_string(&invoice).unwrap()).unwrap(), invoice);
+    let invoice = of(body).expect("as written here");
+    assert_eq!(
+        serde_json::from_str::<Invoice>(&serde_json::to_string(&invoice).expect("as written here"))
+            .expect("as written here"),
+        invoice
+    );
 }
 
 #[test]

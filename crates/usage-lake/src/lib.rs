@@ -39,7 +39,7 @@ pub use query::{
 };
 pub use replay::{ReplayColumns, ReplayFrom, RowStream, StoredRow, rows};
 pub use report::{
-    Parameter, ParameterKind, Period, Report, ReportEdges, ReportRequest, ReportSettings, midnight, period,
+    Parameter, ParameterKind, Period, Report, ReportEdges, ReportRequest, ReportSettings, SharedKeys, midnight, period,
 };
 pub use schema::{ACCOUNTS, REJECTED, TOO_LATE, USAGE, accounts_schema, rejected_schema, usage_schema};
 pub use verify::{Finding, PartitionReport, VerifyReport, verify};

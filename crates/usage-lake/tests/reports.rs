@@ -84,6 +84,7 @@ async fn the_sums_that_charges_are_made_of_add_up_to_the_chargeback_and_keep_pri
         times: vec![time("2026-11-21T00:00:00Z"), time("2026-11-21T00:00:00.2Z")],
         input_tokens: vec![1000, 1400],
         dimensions: DimensionSet::of(&[Dimension::User]),
+        shared: None,
     };
     let apart = run(&pool, &input, "focus", &ReportRequest { edges, ..request("2026-11", "", "") }).await;
     for rows in [&plain, &apart] {

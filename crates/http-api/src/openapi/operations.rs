@@ -464,6 +464,7 @@ fn report() -> Value {
             text_parameter("compare", "query", "Of `top_movers`: the period to compare with, else the one before."),
             text_parameter("limit", "query", "Of `top_movers`: the most rows."),
             text_parameter("missing", "query", "Of `unattributed`: the dimensions that are looked for, separated by commas."),
+            text_parameter("by", "query", "Of `reconciliation`: `day_and_model`, which is the default, `day`, `model` or `total`."),
             text_parameter("version", "query", "Of `focus`: `1.2`, which is the default, or `1.0`."),
             text_parameter("billing_account", "query", "Of `focus`: identifier and name of the organisation that pays."),
             parameter("format", "query", "Else the `Accept` header decides.", &format),

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use budget_core::{BalanceFilter, BalanceView, Kind, KindFilter, StandingState};
 use bytes::Bytes;
+use cost_allocation::AllocationError;
 use event_log::{LogError, Publisher, topics};
 use focus_report::FocusError;
 use http_api::{
@@ -19,7 +22,7 @@ use http_api::{
 use otlp_server::Entrance;
 use provider_invoice::Invoice;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
-use usage_lake::{LakeError, QueryInput, QueryPool, Report, ReportRequest};
+use usage_lake::{Format, LakeError, QueryConfig, QueryInput, QueryPool, Report, ReportRequest};
 use usage_types::{Decision, DecisionState, Fill, IncreaseAsk, Measure, Mode, TimeUs, TokenClass};
 
 use super::counted::Snapshot;
@@ -27,7 +30,7 @@ use super::rows::{self, QueryCount};
 use super::shared::Shared;
 use super::standing;
 use super::views::query_input;
-use super::{checks, focus, increases, invoices, manage, reports};
+use super::{allocation, checks, focus, increases, invoices, manage, reports};
 use crate::options::LogChoice;
 use crate::simulation;
 
@@ -50,6 +53,9 @@ const SIMULATION_RETRY_S: u64 = 5;
 const SIMULATION_DETAILS: usize = 10_000;
 /// Memory for the balances of a simulation, and as much again for rows that are put in order.
 pub(super) const SIMULATION_MEMORY_MIB: usize = 512;
+
+/// What a query gave, whole.
+type QueryBatches = (SchemaRef, Vec<RecordBatch>);
 
 /// The engine behind the HTTP surface.
 pub struct Outlay {
@@ -90,25 +96,55 @@ impl Outlay {
         Ok(answer(format, rows::body(rows, count), None))
     }
 
-    async fn focus(&self, plan: focus::Plan, format: OutputFormat) -> Result<QueryOutput, ApiProblem> {
+    /// Answers a report whose rows are not what a query gives, but made of it: by `write`, with what its reader must know.
+    async fn made(
+        &self,
+        sql: &str,
+        format: OutputFormat,
+        write: impl FnOnce(&QueryBatches, Format, &QueryConfig) -> anyhow::Result<(Vec<u8>, Option<String>)>
+        + Send
+        + 'static,
+    ) -> Result<QueryOutput, ApiProblem> {
         let mut count = QueryCount::begin(&self.shared);
-        let input = self.input(&plan.sql).await?;
-        let result = self.queries.query_batches(&plan.sql, input).await;
-        let (_, batches) = count.note(result).map_err(problem)?;
+        let input = self.input(sql).await?;
+        let result = self.queries.query_batches(sql, input).await;
+        let result = count.note(result).map_err(problem)?;
         let limits = self.queries.config().clone();
-        let written = blocking(move || Ok(plan.write(&batches, format_of(format), &limits))).await?;
-        let written = written.map_err(|error| match error.downcast::<LakeError>() {
+        let written = blocking(move || Ok(write(&result, format_of(format), &limits))).await?;
+        let (bytes, warning) = written.map_err(|error| match error.downcast::<LakeError>() {
             Ok(LakeError::QueryResult { limit, unit }) => {
                 let detail =
                     format!("the report is larger than {limit} {unit}; ask for single days of it, or for parquet");
                 ApiProblem::new(422, "query_result_too_large", detail)
             }
             Ok(error) => problem(error),
-            Err(error) if error.is::<FocusError>() => ApiProblem::new(422, "number_too_large", error.to_string()),
+            Err(error) if error.is::<FocusError>() || error.is::<AllocationError>() => {
+                ApiProblem::new(422, "number_too_large", error.to_string())
+            }
             Err(error) => ApiProblem::internal(format!("{error:#}")),
         })?;
-        let warning = written.warning();
-        Ok(answer(format, QueryBody::Bytes(Bytes::from(written.bytes)), warning))
+        Ok(answer(format, QueryBody::Bytes(Bytes::from(bytes)), warning))
+    }
+
+    /// A report with shared cost; `None` where nothing is shared and the report does without.
+    async fn allocated(
+        &self,
+        report: &Report,
+        params: &BTreeMap<String, String>,
+    ) -> Result<Option<allocation::Plan>, ApiProblem> {
+        let is_detail = report.name == allocation::DETAIL;
+        if !is_detail && report.name != allocation::CHARGEBACK {
+            return Ok(None);
+        }
+        let Some(path) = self.shared.settings.allocation.clone() else {
+            let detail =
+                "there are no rules of shared cost; start the server with --allocation FILE (docs/allocation.md)";
+            return if is_detail { Err(ApiProblem::new(422, "no_allocation", detail)) } else { Ok(None) };
+        };
+        let rules = blocking(move || Ok(allocation::read(&path))).await?;
+        let rules = rules.map_err(|error| ApiProblem::new(422, "allocation_invalid", format!("{error:#}")))?;
+        let invoices = self.shared.management.invoices.all();
+        allocation::Plan::new(report, params, rules, invoices, problem).map(Some)
     }
 
     /// The turn of whoever reads the history of the lake in this process.
@@ -321,7 +357,19 @@ impl Engine for Outlay {
         let report = Report::find(name).map_err(problem)?;
         if report.name == focus::NAME {
             let book = Arc::clone(self.shared.counted.lock().book());
-            return self.focus(focus::Plan::new(report, params, book, problem)?, format).await;
+            let plan = focus::Plan::new(report, params, book, problem)?;
+            let sql = plan.sql.clone();
+            return self
+                .made(&sql, format, move |(_, batches), format, limits| {
+                    let written = plan.write(batches, format, limits)?;
+                    let warning = written.warning();
+                    Ok((written.bytes, warning))
+                })
+                .await;
+        }
+        if let Some(plan) = self.allocated(report, params).await? {
+            let sql = plan.sql.clone();
+            return self.made(&sql, format, move |rows, format, limits| plan.write(rows, format, limits)).await;
         }
         let request = ReportRequest { given: params.clone(), ..ReportRequest::default() };
         self.query(report.render(&request).map_err(problem)?, format).await

@@ -66,7 +66,7 @@ impl Plan {
             return Err(ApiProblem::invalid("billing_account", detail));
         }
         let PriceEdges { times, input_tokens, dimensions } = PriceEdges::of(&book);
-        let edges = ReportEdges { times, input_tokens, dimensions };
+        let edges = ReportEdges { times, input_tokens, dimensions, shared: None };
         let sql = report.render(&ReportRequest { given: given.clone(), edges }).map_err(problem)?;
         let settings = Settings { billing_account: billing_account.to_owned(), tags: chosen.dimensions };
         Ok(Self { book, version: version.unwrap_or_default(), settings, zone: chosen.zone, sql })

@@ -3,6 +3,7 @@
 //! What holds: everything that decides about money is behind one lock ([`counted::Counted`]), so that balances, rows and
 //! accounts of offsets never disagree; nobody holds that lock while waiting for I/O.
 
+mod allocation;
 mod audit;
 mod budgets;
 mod checks;

@@ -34,7 +34,7 @@ use super::publish::EffectsPublisher;
 use super::restate::Restater;
 use super::schemas::Schemas;
 use super::shared::Shared;
-use super::{budgets, increases, otlp, recover};
+use super::{allocation, budgets, increases, otlp, recover};
 use crate::options::{LogChoice, Settings};
 
 /// Name of the file in the data folder that says where the server listens, while it runs.
@@ -88,6 +88,10 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let data = DataDir::open(&settings.data)?;
     let (admin_key, key_is_new) = data.admin_key(settings.admin_key.as_deref())?;
     let book = price_book(&settings)?;
+    if let Some(path) = &settings.allocation {
+        // Read for each report; what is wrong now is said now.
+        allocation::read(path)?;
+    }
     let intake = Arc::new(read_intake(settings.intake.as_deref(), Some(settings.event_bytes_max))?);
     let (work, work_queue) = sync_channel(WORK_QUEUE);
     let (management, budgets_text) = Management::open(settings.budgets.as_deref(), &data, work.clone())?;

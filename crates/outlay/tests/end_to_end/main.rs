@@ -8,6 +8,7 @@
 mod common;
 
 mod alerting;
+mod allocating;
 mod auditing;
 mod backfilling;
 mod checking;

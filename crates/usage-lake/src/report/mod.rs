@@ -9,7 +9,7 @@ mod period;
 use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
-use parameter::{COMPARE, PERIOD, TAG, ZONE, count, group_by, instant};
+use parameter::{COMPARE, PERIOD, TAG, ZONE, count, group_by, instant, quoted};
 pub use parameter::{Parameter, ParameterKind, ReportSettings};
 pub use period::{Period, midnight, period};
 use usage_types::{Dimension, DimensionSet, TimeUs};
@@ -61,6 +61,13 @@ const MISSING: Parameter = Parameter {
     kind: ParameterKind::Missing,
     default: Some("team,repository,user"),
 };
+/// Down to what an invoice is compared.
+const BY: Parameter = Parameter {
+    name: "by",
+    about: "down to what it is compared: day_and_model, which is the default, day, model or total",
+    kind: ParameterKind::Choice(&["day_and_model", "day", "model", "total"]),
+    default: Some("day_and_model"),
+};
 /// The most tokens of a good session: more than any counter holds is a typing error.
 const TOKENS: Parameter = count("tokens", "a session that uses fewer than these is a good one", (1, 1 << 48), "100000");
 /// How many rows.
@@ -68,6 +75,8 @@ const LIMIT: Parameter = count("limit", "the most rows", (1, 100_000), "20");
 
 reports! {
     "chargeback" [PERIOD, group_by("namespace,team"), ZONE] [];
+    "allocation" [PERIOD, ZONE] [];
+    "reconciliation" [PERIOD, BY, ZONE] [];
     "showback" [PERIOD, group_by("namespace"), ZONE] [];
     "by_model" [PERIOD, group_by(""), ZONE] [Provider, Model];
     "unit_economics" [PERIOD, group_by("namespace"), TAG, ZONE] [];
@@ -107,6 +116,19 @@ pub struct ReportEdges {
     pub input_tokens: Vec<u64>,
     /// Dimensions to group by besides.
     pub dimensions: DimensionSet,
+    /// What costs are told apart by before they are shared out (`chargeback`, `allocation`).
+    pub shared: Option<SharedKeys>,
+}
+
+/// What costs are told apart by before they are shared out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SharedKeys {
+    /// Dimensions.
+    pub dimensions: DimensionSet,
+    /// Each day, instead of each month.
+    pub days: bool,
+    /// The values of these tags.
+    pub tags: Vec<String>,
 }
 
 impl Report {
@@ -163,7 +185,10 @@ impl Report {
     /// A parameter is wrong; the message says what to write.
     pub fn render(&self, request: &ReportRequest) -> Result<String, LakeError> {
         let settings = self.settings(&request.given)?;
-        let also = request.edges.dimensions.iter().filter(|dimension| !self.always_by.contains(dimension));
+        let shared = request.edges.shared.as_ref();
+        let also =
+            request.edges.dimensions.iter().chain(shared.into_iter().flat_map(|shared| shared.dimensions.iter()));
+        let also = also.filter(|dimension| !self.always_by.contains(dimension));
         let dimensions: DimensionSet = settings.dimensions.iter().chain(also).collect();
         let range = settings.period.map(|period| period.range(settings.zone));
         let placed = |name: &str| match name {
@@ -171,6 +196,9 @@ impl Report {
             "same_dimensions" => Some(same(dimensions)),
             "price_span" => range.map(|(from, to)| request.edges.span(from, to, settings.zone)),
             "prompt_band" => Some(request.edges.band()),
+            "shared_keys," => Some(shared.map_or_else(String::new, |shared| shared.keys(settings.zone))),
+            "shared_names," => Some(shared.map_or_else(String::new, SharedKeys::names)),
+            "is_shared" => Some(shared.is_some().to_string()),
             _ => settings.placed(name),
         };
         let body = self.sql.lines().skip_while(|line| line.starts_with("--")).collect::<Vec<_>>().join("\n");
@@ -195,6 +223,32 @@ fn same(dimensions: DimensionSet) -> String {
     let each =
         dimensions.iter().map(|dimension| format!(" AND (l.\"{dimension}\" IS NOT DISTINCT FROM r.\"{dimension}\")"));
     format!("true{}", each.collect::<String>())
+}
+
+impl SharedKeys {
+    /// What the names of their columns begin with.
+    pub const PREFIX: &str = "shared_";
+    /// The column of the day, which is the first one of its month where days are not told apart.
+    pub const DAY: &str = "shared_day";
+
+    /// The column of a tag's value, by the tag's place.
+    #[must_use]
+    pub fn tag_column(at: usize) -> String {
+        format!("{}tag_{at}", Self::PREFIX)
+    }
+
+    fn keys(&self, zone: Tz) -> String {
+        let day = format!("CAST(time AT TIME ZONE {} AS DATE)", quoted(zone.name()));
+        let day = if self.days { day } else { format!("CAST(date_trunc('month', {day}) AS DATE)") };
+        let tag = |(at, tag): (usize, &String)| format!("tag(tags, {}) AS {}, ", quoted(tag), Self::tag_column(at));
+        let tags: String = self.tags.iter().enumerate().map(tag).collect();
+        format!("{day} AS {}, {tags}", Self::DAY)
+    }
+
+    fn names(&self) -> String {
+        let tags: String = (0..self.tags.len()).map(|at| format!("{}, ", Self::tag_column(at))).collect();
+        format!("{}, {tags}", Self::DAY)
+    }
 }
 
 impl ReportEdges {
@@ -268,6 +322,7 @@ mod tests {
             times,
             input_tokens: vec![1000, 2000],
             dimensions: DimensionSet::of(&[Dimension::User, Dimension::Model]),
+            shared: None,
         };
         let sql = |zone: &str| {
             let request = ReportRequest::of(&[("period", "2026-11"), ("zone", zone)]);

@@ -227,7 +227,7 @@ fn listed(dimensions: DimensionSet, form: impl Fn(Dimension) -> String) -> Strin
 }
 
 /// A text as SQL writes it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

@@ -137,7 +137,8 @@ fn cost_reports(server: &Server, facts: &[Fact]) {
             "input_tokens": tokens(facts, 0), "cache_read_tokens": tokens(facts, 1), "cache_write_5m_tokens": tokens(facts, 2),
             "cache_write_1h_tokens": tokens(facts, 3), "output_tokens": tokens(facts, 4), "reasoning_tokens": tokens(facts, 5),
             "total_tokens": sum(facts, Fact::total) as i64, "tool_calls": sum(facts, |fact| fact.tool_calls) as i64,
-            "compute_seconds": "0", "cost": money(cost(facts)), "unpriced_events": unpriced(facts) as i64,
+            "compute_seconds": "0", "direct_cost": money(cost(facts)), "allocated_cost": "0", "cost": money(cost(facts)),
+            "unpriced_events": unpriced(facts) as i64,
         }))).collect();
         let list = dimensions.join(",");
         let actual = report(server, "chargeback", &format!("period=2026-03&group_by={list}"));
