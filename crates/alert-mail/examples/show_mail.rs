@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         to: Vec::new(),
         overage: None,
         progress: None,
+        predicted: None,
     };
     std::io::stdout().write_all(Content::of(&alert).html.as_bytes())?;
     Ok(())

@@ -53,6 +53,10 @@ struct Facts {
     as_of: String,
     /// Whether the window moves, so that it has no end at which it resets.
     moves: bool,
+    /// Where it is foreseen that the limit falls: in how long.
+    foreseen: Option<String>,
+    /// Over how long the burn was measured.
+    over: String,
     /// Whether the limit itself is reached.
     exhausted: bool,
     blocks: bool,
@@ -67,6 +71,10 @@ impl Facts {
         let end = moment(alert.window.end, zone);
         let after = span(alert.window.end.0.saturating_sub(alert.raised_at.0));
         let blocks = alert.mode == "hard";
+        let seconds = |predicted: usage_types::Predicted| i64::try_from(predicted.over_s).unwrap_or(i64::MAX);
+        let over = alert.predicted.map_or("the window so far".to_owned(), |predicted| {
+            format!("the last {}", span(seconds(predicted).saturating_mul(TimeUs::SECOND)))
+        });
         let kind = alert.every.parse().ok().filter(|kind| matches!(kind, WindowKind::Rolling | WindowKind::Lifetime));
         Self {
             budget: clean(&alert.budget),
@@ -85,7 +93,12 @@ impl Facts {
                     None => format!("{name}, {} to {end} ({zone})", moment(alert.window.start, zone)),
                 }
             },
-            burn: format!("{} {} per hour over the window so far", unit.number(&alert.burn_per_hour), unit.name()),
+            burn: format!("{} {} per hour over {over}", unit.number(&alert.burn_per_hour), unit.name()),
+            foreseen: alert
+                .predicted
+                .zip(alert.exhausted_at)
+                .map(|(_, at)| span(at.0.saturating_sub(alert.raised_at.0))),
+            over,
             projection: projection(alert, exhausted, kind),
             consequence: match kind {
                 Some(kind) if blocks => consequence_of_moving(alert, kind, &end, &unit),
@@ -107,6 +120,11 @@ impl Facts {
 
     fn subject(&self) -> String {
         let Self { threshold, budget, scope_short, used, limit, unit, .. } = self;
+        if let Some(left) = &self.foreseen {
+            return format!(
+                "Budget {budget} is used up in {left} at the present rate: {scope_short} ({used} of {limit} {unit})"
+            );
+        }
         format!("{threshold} of budget {budget} reached: {scope_short} ({used} of {limit} {unit})")
     }
 
@@ -135,13 +153,26 @@ impl Facts {
     }
 
     fn headline(&self) -> String {
-        format!("{} has used {} of its {} {}.", self.scope_lead, self.share(), self.limit, self.unit)
+        let used = format!("{} has used {} of its {} {}", self.scope_lead, self.share(), self.limit, self.unit);
+        match &self.foreseen {
+            Some(left) => format!("{used}, and the rest in {left} if it goes on as in {}.", self.over),
+            None => format!("{used}."),
+        }
+    }
+
+    /// What the alert is about, in a few words.
+    fn what(&self) -> String {
+        match &self.foreseen {
+            Some(left) => format!("used up in {left} at the present rate"),
+            None => format!("{} reached", self.threshold),
+        }
     }
 
     fn footer(&self) -> String {
         format!(
-            "As of {}. Outlay sends this mail once for this budget, scope, window and threshold. Figures may have grown since.",
-            self.as_of
+            "As of {}. Outlay sends this mail once for this budget, scope{}. Figures may have grown since.",
+            self.as_of,
+            if self.foreseen.is_some() { " and window" } else { ", window and threshold" },
         )
     }
 
@@ -184,7 +215,7 @@ impl Facts {
             match place {
                 "subject" => filled.push_str(&escape_html(&self.subject())),
                 "headline" => filled.push_str(&escape_html(&self.headline())),
-                "threshold" => filled.push_str(&escape_html(&self.threshold)),
+                "what" => filled.push_str(&escape_html(&self.what())),
                 "budget" => filled.push_str(&escape_html(&self.budget)),
                 "used" => filled.push_str(&escape_html(&self.used)),
                 "limit" => filled.push_str(&escape_html(&format!("{} {}", self.limit, self.unit))),

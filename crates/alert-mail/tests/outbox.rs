@@ -9,7 +9,7 @@ use std::time::Duration;
 use alert_mail::{Content, MailConfig, MailError, MailState, Outbox, OutboxOptions};
 use support::{Mail, Running, Server, alert, emls, entry_where, open, quick};
 use tempfile::TempDir;
-use usage_types::{Alert, Currency, Dimension, Progress, Scope, TimeUs};
+use usage_types::{Alert, Currency, Dimension, Predicted, Progress, Scope, TimeUs};
 
 fn folder_outbox(dir: &TempDir) -> Outbox {
     let config = MailConfig::folder(dir.path().join("mail"));
@@ -303,6 +303,23 @@ fn each_kind_of_alert_says_what_it_means() {
             },
             "100% of budget support-daily reached: support (1,000,450 of 1,000,000 tokens)",
             vec!["are now refused, until Sun 22 Nov 2026, 00:00 CET if nothing more is spent", "The limit is reached."],
+        ),
+        (
+            Alert {
+                threshold: "0.4".into(),
+                used: "400000".into(),
+                burn_per_hour: "1440000".into(),
+                exhausted_at: Some(base.raised_at.plus_us(25 * TimeUs::MINUTE)),
+                predicted: Some(Predicted { over_s: 300, within_s: 1800 }),
+                ..base.clone()
+            },
+            "Budget support-daily is used up in 25 min at the present rate: support (400,000 of 1,000,000 tokens)",
+            vec![
+                "support has used 40% of its 1,000,000 tokens, and the rest in 25 min if it goes on as in the last 5 min.",
+                "1,440,000 tokens per hour over the last 5 min",
+                "the limit is reached on Sat 21 Nov 2026, 14:25 CET",
+                "once for this budget, scope and window.",
+            ],
         ),
         (
             Alert { measure: "compute_seconds".into(), limit: "36000".into(), used: "28800.5".into(), ..base },

@@ -38,6 +38,7 @@ fn budget(id: &str, per: &[Dimension], every: Every, zone: chrono_tz::Tz) -> (Ar
         overcommit: false,
         mode: Mode::Hard,
         rollback: None,
+        predict: None,
         alerts: AlertRule::default(),
         http_status: 403,
     };

@@ -91,6 +91,7 @@ fn worst(balances: usize) {
         overcommit: false,
         mode: Mode::Hard,
         rollback: None,
+        predict: None,
         alerts: AlertRule::default(),
         http_status: 403,
     };

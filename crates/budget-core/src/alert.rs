@@ -7,11 +7,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
-use usage_types::{Alert, Amount, Fill, Ppm, Scope, TimeUs, Window, WindowKind, alert_id};
+use usage_types::{
+    Alert, Amount, Fill, Ppm, Predicted, Scope, TimeUs, Window, WindowKind, alert_id, predicted_alert_id,
+};
 
 use crate::balance::Balance;
 use crate::budgets::{BudgetState, Since};
 use crate::crossing::{Crossings, crossing_key};
+use crate::forecast::scaled;
 use crate::ledger::Ledger;
 use crate::moving::Used;
 
@@ -134,6 +137,43 @@ impl Alerts {
         ledger.balances.get_mut(balance_at).flags.set_thresholds(reached);
     }
 
+    /// Raises that a scope will have used up its budget soon, once in a window.
+    pub(crate) fn foresee(
+        &mut self,
+        ledger: &Ledger,
+        balance_at: u32,
+        state: &BudgetState,
+        now: TimeUs,
+        raised: &mut BTreeMap<String, Alert>,
+    ) {
+        let budget = &state.budget;
+        let Some((predict, warn_us)) = budget.predict.and_then(|predict| Some((predict, predict.warn_us?))) else {
+            return;
+        };
+        let balance = ledger.balances.get(balance_at);
+        let window = ledger.windows.get(balance.window).window;
+        if !window.contains(now) {
+            return;
+        }
+        let forecast = state.forecast(ledger, Some(balance.scope), now);
+        let Some(falls) = forecast.and_then(|forecast| forecast.within(warn_us)) else { return };
+        let scope = ledger.scope_of(balance_at);
+        let id = predicted_alert_id(&budget.id, &scope, budget.window, window.start);
+        if self.raised.contains_key(&id) {
+            return;
+        }
+        self.raised.insert(id.clone(), window.end);
+        let (fill, measure) = (falls.fill, falls.fill.limit.measure);
+        let seconds = |us: i64| (us / TimeUs::SECOND).unsigned_abs();
+        let foreseen = Alert {
+            burn_per_hour: measure.format(falls.burn_per_hour),
+            exhausted_at: Some(now.plus_us(falls.left_us)),
+            predicted: Some(Predicted { over_s: seconds(predict.over.us()), within_s: seconds(warn_us) }),
+            ..alert(id.clone(), state, &scope, window, whole_percent(fill), fill, now)
+        };
+        raised.insert(id, foreseen);
+    }
+
     fn may_raise(since: Since, restored_until: Option<TimeUs>, balance: &Balance, window: Window) -> bool {
         let since = match since {
             Since::At(time) => time.plus_us(-SKEW_US),
@@ -181,6 +221,7 @@ fn alert(
         raised_at: now,
         to: budget.alerts.to.clone(),
         overage: fill.limit.told_overage(),
+        predicted: None,
         progress: None,
     }
 }
@@ -200,9 +241,10 @@ fn projection(used: Amount, limit: Amount, window: Window, now: TimeUs) -> (Amou
     (Amount(per_hour), exhausted_at.filter(|at| *at < window.end && now < window.end))
 }
 
-/// `value × by / per`, rounded down; divided first where the product would not fit.
-fn scaled(value: i128, by: i128, per: i128) -> i128 {
-    value.checked_mul(by).map_or_else(|| (value / per).saturating_mul(by), |product| product.div_euclid(per))
+/// The share that is used, in whole percent: what who does not know of predictions takes for the threshold, and it is true.
+fn whole_percent(fill: Fill) -> Ppm {
+    let percent = scaled(fill.used.0.max(0), 100, fill.limit.amount.0.max(1));
+    Ppm(u32::try_from(percent).unwrap_or(u32::MAX / 10_000).min(u32::MAX / 10_000) * 10_000)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use usage_types::{Budget, BudgetId, BudgetSet, Decision, DimensionSet, Mode, RolledBack, Scope, TimeUs};
+use usage_types::{Budget, BudgetId, BudgetSet, Decision, DimensionSet, Mode, RolledBack, Scope, TimeUs, WindowSpec};
 
 use crate::ledger::Ledger;
 use crate::mode::mode_of;
@@ -44,6 +44,8 @@ pub(crate) enum Since {
 pub(crate) struct BudgetState {
     pub(crate) budget: Arc<Budget>,
     pub(crate) tracker: u32,
+    /// Its tracker of burn, where it predicts.
+    pub(crate) burn: Option<u32>,
     /// The generation of the history that it waits for.
     pub(crate) warming: Option<u64>,
     pub(crate) since: Since,
@@ -154,7 +156,9 @@ impl Budgets {
 
     fn add(&mut self, budget: &Arc<Budget>, ledger: &mut Ledger, oldest: TimeUs, since: Since) -> HistoryRequest {
         self.generation += 1;
-        let from = window_at(budget.window, oldest).start;
+        let burns_over = budget.predict.map(|predict| WindowSpec::rolling(predict.over, budget.window.zone));
+        let starts = [Some(budget.window), burns_over].into_iter().flatten().map(|spec| window_at(spec, oldest).start);
+        let from = starts.min().unwrap_or(oldest);
         let slot = self.slots.iter().position(Option::is_none).unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
@@ -162,9 +166,11 @@ impl Budgets {
         let slot_at = u32::try_from(slot).expect("there are fewer than four billion budgets");
         let dims = budget.scope_dimensions();
         let tracker = ledger.add_tracker(dims, &budget.matches, budget.window, Some(slot_at), from);
+        let burn = burns_over.map(|spec| ledger.add_burn_tracker(budget, spec, from));
         self.slots[slot] = Some(BudgetState {
             budget: Arc::clone(budget),
             tracker,
+            burn,
             warming: Some(self.generation),
             since,
             rolled_back: None,
@@ -176,17 +182,18 @@ impl Budgets {
     fn remove(&mut self, id: &BudgetId, ledger: &mut Ledger) {
         if let Some(state) = self.by_id.remove(id).and_then(|slot| self.slots[slot as usize].take()) {
             ledger.remove_tracker(state.tracker);
+            state.burn.into_iter().for_each(|burn| ledger.remove_tracker(burn));
         }
     }
 
-    /// The tracker that waits for this history.
-    pub(crate) fn waiting(&self, request: &HistoryRequest) -> Option<u32> {
-        self.by_id(&request.budget).filter(|state| state.warming == Some(request.generation)).map(|state| state.tracker)
+    /// The budget that waits for this history.
+    pub(crate) fn waiting(&self, request: &HistoryRequest) -> Option<&BudgetState> {
+        self.by_id(&request.budget).filter(|state| state.warming == Some(request.generation))
     }
 
     /// Ends the wait. The tracker, where it was this history that it waited for.
     pub(crate) fn finish(&mut self, request: &HistoryRequest) -> Option<u32> {
-        let tracker = self.waiting(request)?;
+        let tracker = self.waiting(request)?.tracker;
         let slot = *self.by_id.get(&request.budget)?;
         self.slots[slot as usize].as_mut()?.warming = None;
         Some(tracker)
@@ -224,5 +231,7 @@ fn request(budget: &Budget, generation: u64, from: TimeUs) -> HistoryRequest {
 /// Whether two versions of a budget have the same balances, so that one takes over those of the other.
 #[must_use]
 pub fn same_balances(a: &Budget, b: &Budget) -> bool {
-    a.matches == b.matches && a.scope_dimensions() == b.scope_dimensions() && a.window == b.window
+    let burns_over = |budget: &Budget| budget.predict.map(|predict| predict.over);
+    let counts = |budget: &Budget| (budget.scope_dimensions(), budget.window, burns_over(budget));
+    a.matches == b.matches && counts(a) == counts(b)
 }

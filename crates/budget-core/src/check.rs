@@ -12,7 +12,7 @@ use crate::budgets::{BudgetState, Budgets};
 use crate::decide::Decisions;
 use crate::holds::{Counted, Holds, Sums};
 use crate::ledger::Ledger;
-use crate::throttle::Ration;
+use crate::throttle::{InForce, Ration};
 
 /// What is asked of [`crate::Core::ask`].
 #[derive(Debug, Clone, Copy)]
@@ -223,6 +223,31 @@ impl State<'_> {
         }
         let held = held.map_or(Amount(0), |held| held.get(fill.limit.measure));
         Some((mode, (word, Standing { budget: Arc::clone(&state.budget), scope: counted.1, window, fill, held })))
+    }
+
+    /// The throttles that budgets have published and that are in force. Who waits for its history has no say, as for blocks.
+    pub(crate) fn throttles(&self, question: &Question<'_>, now: TimeUs) -> Vec<InForce> {
+        let mut found = Vec::new();
+        if self.decisions.throttled() == 0 {
+            return found;
+        }
+        let (ledger, dimensions) = (self.ledger, question.dimensions);
+        ledger.each_tracker(dimensions, |at, tracker| {
+            let Some(state) = tracker.budget.and_then(|slot| self.budgets.slot(slot)) else { return };
+            let scope = scope_of(&state.budget, dimensions);
+            let has_say = question.last_known || state.warming.is_none();
+            let Some(last) = self.decisions.throttle(&state.budget.id, &scope, now).filter(|_| has_say) else { return };
+            let counted = ledger.used_at(at, ledger.find_scope(at, |dim| dimensions.get(dim)), now);
+            let limits = state.budget.limits_of(|dim| dimensions.get(dim));
+            let fill = limits.tightest(|measure| counted.amount(measure));
+            let window = Window { end: last.expires_at, ..last.window };
+            let both = [(&last.throttle, false), (&last.would_throttle, true)];
+            found.extend(both.into_iter().filter_map(|(throttle, is_shadow)| {
+                let (budget, scope) = (Arc::clone(&state.budget.id), scope.clone());
+                Some(InForce { budget, scope, throttle: throttle.clone()?, window, fill, is_shadow })
+            }));
+        });
+        found
     }
 
     /// What one scope of a budget has used, whatever the budget does with it.

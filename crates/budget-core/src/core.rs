@@ -255,8 +255,10 @@ impl Core {
     /// Gives a row of a budget's history: one that had been folded when the budget was set, each once. Ignored where the
     /// request is out of date, and where the row is not the budget's.
     pub fn add_history(&mut self, request: &HistoryRequest, row: &RestoredRow<'_>) {
-        if let Some(tracker) = self.budgets.waiting(request) {
-            self.ledger.fold_into(tracker, &row_fold(row));
+        if let Some(state) = self.budgets.waiting(request) {
+            for tracker in [Some(state.tracker), state.burn].into_iter().flatten() {
+                self.ledger.fold_into(tracker, &row_fold(row));
+            }
         }
     }
 
@@ -331,9 +333,13 @@ impl Core {
                     }
                     continue;
                 }
+                if let Some(burn) = state.burn {
+                    self.ledger.move_lane(burn, self.ledger.balances.get(at).scope, now);
+                }
                 self.rollbacks.note(&self.ledger, at, state, now);
                 self.decisions.note(&self.ledger, at, state, now, &mut keys);
                 self.alerts.judge(&mut self.ledger, at, state, self.restored_until, now, &mut alerts);
+                self.alerts.foresee(&self.ledger, at, state, now, &mut alerts);
             }
         }
         if self.ledger.dirty.is_empty() {
@@ -396,8 +402,11 @@ impl Core {
 
     /// The throttles in force that a request meets.
     fn throttles(&self, question: &Question<'_>, now: TimeUs) -> Vec<InForce> {
-        let circuits = self.breakers.check(question.dimensions, now).filter(|circuit| circuit.is_half_open);
-        circuits.map(OpenCircuit::throttle).collect()
+        let Self { ledger, budgets, holds, decisions, breakers, .. } = self;
+        let mut throttles = State { ledger, budgets, holds, decisions }.throttles(question, now);
+        let circuits = breakers.check(question.dimensions, now).filter(|circuit| circuit.is_half_open);
+        throttles.extend(circuits.map(OpenCircuit::throttle));
+        throttles
     }
 
     /// What a scope of a budget has used. `None` where there is no such budget, or the scope is none of its.

@@ -6,6 +6,7 @@
 //! comes back after it was forgotten.
 
 mod forget;
+mod slow;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +23,7 @@ use crate::ledger::Ledger;
 use crate::moving::Used;
 use crate::rollback;
 use forget::Endings;
+use slow::Slowed;
 
 pub use forget::DECISIONS_KEPT_US;
 
@@ -53,6 +55,8 @@ enum Verdict {
     /// Blocks or, in shadow, would: with the limit that it names, and that one's place in the list.
     Reached(Mode, Window, Fill, usize),
     Allowed(Window, Fill),
+    /// May go on, but not as fast as it likes.
+    Slowed(Window, Fill, Slowed),
     /// The budget as a whole has rolled back.
     RolledBack(RolledBack),
     /// It is a circuit, which is open, half open or closed.
@@ -78,6 +82,12 @@ impl Decisions {
     pub(crate) fn block(&self, budget: &str, scope: &Scope, now: TimeUs) -> Option<&Decision> {
         let last = self.published.get(&decision_key(budget, scope))?;
         (last.state == DecisionState::Blocked && last.window.contains(now)).then_some(last)
+    }
+
+    /// The last decision for a scope, where it throttles now, or would.
+    pub(crate) fn throttle(&self, budget: &str, scope: &Scope, now: TimeUs) -> Option<&Decision> {
+        let last = self.published.get(&decision_key(budget, scope))?;
+        (last.is_throttled() && now < last.expires_at).then_some(last)
     }
 
     pub(crate) fn blocked(&self) -> usize {
@@ -145,7 +155,7 @@ impl Decisions {
         let limits = ledger.limits(at, &state.budget);
         let amount = |measure| balance.amount(measure);
         if window.start > now {
-            if limits.is_reached(amount) {
+            if limits.is_reached(amount) || slow::may_slow(&state.budget) {
                 self.starts.insert((window.start, at));
             }
             return;
@@ -155,7 +165,7 @@ impl Decisions {
         } else {
             !limits.is_reached(amount)
         };
-        if window.contains(now) && !agrees {
+        if window.contains(now) && (!agrees || slow::may_slow(&state.budget)) {
             let scope = ledger.scope_of(at);
             keys.insert(decision_key(&state.budget.id, &scope), (state.budget.id.to_string(), scope));
         }
@@ -294,7 +304,12 @@ fn verdict(ledger: &Ledger, state: Option<&BudgetState>, scope: &Scope, last: Op
     let place = used.at.map(Place::Balance).or_else(lane);
     let rise = used.rises(ledger, limits, &state.budget.alerts.at).zip(used.newest());
     let Some(tightest) = limits.tripped(amount) else {
-        return Found { verdict: Verdict::Allowed(used.window, limits.tightest(amount)), place, look: rise };
+        let fill = limits.tightest(amount);
+        let Some(slowed) = Slowed::of(ledger, state, scope, found, last, now) else {
+            return Found { verdict: Verdict::Allowed(used.window, fill), place, look: rise };
+        };
+        let look = slowed.look_at.into_iter().chain(rise.map(|(at, _)| at)).min().zip(used.at.or(used.newest()));
+        return Found { verdict: Verdict::Slowed(used.window, fill, slowed), place, look };
     };
     let window = used.reached_window(ledger, limits);
     let is_named = |fill: &Fill| last.is_some_and(|last| names(last, fill, &state.budget, window)) && fill.is_reached();
@@ -329,6 +344,10 @@ fn decision(
         (Verdict::Reached(mode, window, fill, _), Some(budget)) => {
             let made = from_budget(budget, scope, window, fill, seq, now);
             let made = if mode == Mode::Shadow { made.shadowed() } else { made };
+            return (forced || !last.is_some_and(|last| same(last, &made, budget.window.is_moving()))).then_some(made);
+        }
+        (Verdict::Slowed(window, fill, slowed), Some(budget)) => {
+            let made = slowed.decision(from_budget(budget, scope, window, fill, seq, now));
             return (forced || !last.is_some_and(|last| same(last, &made, budget.window.is_moving()))).then_some(made);
         }
         (Verdict::Circuit(Some(open)), _) => {
@@ -402,5 +421,7 @@ fn same(a: &Decision, b: &Decision, moves: bool) -> bool {
     let throttle = |d: &Decision| (d.throttle.clone(), d.would_throttle.clone());
     let limit = |d: &Decision| (d.measure.clone(), d.currency, d.limit.clone(), d.overage.clone());
     let window = |d: &Decision| (d.window.zone, start(d), d.expires_at);
-    answer(a) == answer(b) && window(a) == window(b) && limit(a) == limit(b) && throttle(a) == throttle(b)
+    // Of who is slowed the fullest limit may be another one with each event.
+    let is_limit_same = (a.is_throttled() && b.is_throttled()) || limit(a) == limit(b);
+    answer(a) == answer(b) && window(a) == window(b) && is_limit_same && throttle(a) == throttle(b)
 }

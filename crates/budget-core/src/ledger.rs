@@ -85,6 +85,13 @@ impl Ledger {
         at
     }
 
+    /// Adds a tracker that measures burn: of no budget, so that nobody looks at it when an event comes.
+    pub(crate) fn add_burn_tracker(&mut self, budget: &Budget, spec: WindowSpec, from: TimeUs) -> u32 {
+        let at = self.add_tracker(budget.scope_dimensions(), &budget.matches, spec, None, from);
+        self.tracker_mut(at).is_burn = true;
+        at
+    }
+
     /// The values that a group asks for stay as symbols for as long as it exists.
     fn add_group(&mut self, dims: DimensionSet, matches: &Scope) -> u32 {
         let matches: Matches = matches.iter().map(|(dim, text)| (dim, self.symbols.intern(text))).collect();

@@ -198,6 +198,11 @@ impl Used<'_> {
         Some(moving.is_over(*last).map_or(leaves, |over| over.min(leaves)))
     }
 
+    /// When the oldest bucket leaves; `None` where there is none.
+    pub(crate) fn leaves_at(&self) -> Option<TimeUs> {
+        self.moving.zip(self.buckets.first()).map(|(moving, (first, _))| moving.leaves(*first))
+    }
+
     /// What is left of these measures at each time at which a bucket leaves if nothing more comes, earliest first; at the last there is nothing.
     fn to_come<'u>(
         &'u self,

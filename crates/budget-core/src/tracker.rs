@@ -37,6 +37,8 @@ pub(crate) struct Tracker {
     pub(crate) moving: Option<Moving>,
     /// The budget slot that it belongs to; `None`: the configuration.
     pub(crate) budget: Option<u32>,
+    /// It measures burn for a budget, and is nobody's balance.
+    pub(crate) is_burn: bool,
     /// Its windows that have a balance, by start.
     pub(crate) windows: BTreeMap<TimeUs, u32>,
     /// Its buckets by scope, where they are such.
@@ -71,6 +73,7 @@ impl Tracker {
             spec,
             moving: Moving::of(spec),
             budget,
+            is_burn: false,
             windows: BTreeMap::new(),
             lanes: Lanes::default(),
             complete_from,

@@ -209,6 +209,9 @@ fn admits(
     state: Option<&BudgetState>,
 ) -> bool {
     let dims: DimensionSet = ledger.group(tracker.group).dims.iter().copied().collect();
+    if tracker.is_burn {
+        return false;
+    }
     let kind = match (&filter.kind, state) {
         (KindFilter::Any, _) | (KindFilter::Tracked, None) | (KindFilter::Budgets, Some(_)) => true,
         (KindFilter::Budget(id), Some(state)) => state.budget.id == *id,

@@ -235,6 +235,18 @@ pub struct Alert {
     /// Of a job: how far it has come, where its events say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
+    /// It was foreseen, and no threshold reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predicted: Option<Predicted>,
+}
+
+/// Why an alert was foreseen.
+#[derive(JsonSchema)]
+pub struct Predicted {
+    /// Over how many seconds the burn was measured.
+    over_s: u64,
+    /// The cap falls within so many seconds, which the budget warns of.
+    within_s: u64,
 }
 
 /// The reason code of a rejected event.

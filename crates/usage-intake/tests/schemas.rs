@@ -13,8 +13,8 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use usage_intake::{DeadLetter, Headers, Intake, RecordParts};
 use usage_types::{
-    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Every, Progress, Rate, ReasonCode, RejectCode,
-    Rejection, RolledBack, Scope, Throttle, ThrottleReason, TimeUs, TokenClass, Window, WindowKind,
+    Alert, BudgetSet, Currency, Decision, DecisionState, Dimension, Every, Predicted, Progress, Rate, ReasonCode,
+    RejectCode, Rejection, RolledBack, Scope, Throttle, ThrottleReason, TimeUs, TokenClass, Window, WindowKind,
 };
 
 const EVENT: &str = include_str!("../../../schemas/usage-event.v1.json");
@@ -280,6 +280,7 @@ fn the_alerts_schema_describes_what_is_published() {
         to: vec!["lead@example.com".into()],
         overage: Some("50.5".into()),
         progress: Some(Progress { processed: 8200, total: None }),
+        predicted: Some(Predicted { over_s: 300, within_s: 1800 }),
     };
     check_written(ALERT, &serde_json::to_value(&alert).unwrap());
     let least = Alert {
@@ -290,6 +291,7 @@ fn the_alerts_schema_describes_what_is_published() {
         to: Vec::new(),
         overage: None,
         progress: None,
+        predicted: None,
         ..alert
     };
     check_valid(&validator(ALERT), "least", &serde_json::to_value(&least).unwrap());
@@ -372,6 +374,7 @@ fn the_budgets_schema_and_the_reader_agree() {
         check(&text, is_good);
     }
     check("budgets:\n  - { id: b, window: { every: day } }\n", false);
+    check("budgets:\n  - { id: b, window: { rolling: 1h }, limit: { tokens: 5 }, predict: { warn: 5m } }\n", false);
     for (window, is_good) in [
         ("{ every: month, anchor: 31, at: \"06:00\", zone: UTC }", true),
         ("{ every: month, anchor: \"15\" }", true),
@@ -500,6 +503,12 @@ fn the_budgets_schema_and_the_reader_agree() {
         (", per: [user], mode: soft, rollback: { blocked_over: 20% }", false),
         (", per: [user], rollback: { at_least: 5 }", false),
         (", per: [user], rollback: { blocked_over: 20%, at_least: 0 }", false),
+        (", predict: { warn: 30m, slow: 10 minutes, over: 5m, floor: { requests: 1, within: 1m } }", true),
+        (", predict: { slow: 1h }", true),
+        (", predict: {}", false),
+        (", predict: { over: 5m }", false),
+        (", predict: { warn: soon }", false),
+        (", predict: { warn: 5m, floor: 3 }", false),
         (", http_status: 500", false),
         (", alerts: { at: [0] }", false),
         (", alerts: { at: [10.5] }", false),

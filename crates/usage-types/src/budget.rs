@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Amount, Breaker, Dimension, DimensionSet, Limits, Mode, Rollback, Scope, SpecialLimits, WindowSpec};
+use crate::{
+    Amount, Breaker, Dimension, DimensionSet, Limits, Mode, Predict, Rollback, Scope, SpecialLimits, WindowSpec,
+};
 
 /// The id of a budget: letters, digits, `-`, `_` and `.`, at most 128 bytes, unique in its file.
 pub type BudgetId = Arc<str>;
@@ -76,6 +78,8 @@ pub struct Budget {
     pub mode: Mode,
     /// When it goes on in shadow by itself.
     pub rollback: Option<Rollback>,
+    /// What it does when its cap is about to fall.
+    pub predict: Option<Predict>,
     /// When to alert, and whom.
     pub alerts: AlertRule,
     /// The HTTP status of a block: 403 or 429.

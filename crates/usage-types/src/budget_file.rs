@@ -9,6 +9,7 @@ mod increase;
 mod limit;
 mod mode;
 mod overage;
+mod predict;
 mod preset;
 mod promise;
 mod special;
@@ -23,6 +24,7 @@ use crate::budget_file::field::{Field, Members, nearest};
 use crate::budget_file::limit::limits;
 use crate::budget_file::mode::mode;
 use crate::budget_file::overage::Overage;
+use crate::budget_file::predict::predict;
 use crate::budget_file::preset::Presets;
 use crate::budget_file::promise::Promise;
 use crate::budget_file::special::special;
@@ -156,7 +158,7 @@ fn budgets<'n>(
 }
 
 /// The fields of a budget.
-const BUDGET: [&str; 16] = [
+const BUDGET: [&str; 17] = [
     "id",
     "match",
     "per",
@@ -171,6 +173,7 @@ const BUDGET: [&str; 16] = [
     "rollback",
     "overage",
     "preset",
+    "predict",
     "alerts",
     "http_status",
 ];
@@ -208,6 +211,7 @@ fn budget<'n>(
         overcommit: members.get("overcommit").map_or(Ok(false), |field| yes_or_no(&field))?,
         mode,
         rollback,
+        predict: members.get("predict").map(|field| predict(&field, Some(window))).transpose()?,
         alerts: members.get("alerts").map_or(Ok(AlertRule::default()), |field| alerts(&field))?,
         http_status: members.get("http_status").map_or(Ok(window.default_status()), |field| status(&field))?,
     });

@@ -10,8 +10,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
-    AlertRule, Breaker, Budget, BudgetId, BudgetSet, Dimension, Limit, Limits, Measure, Mode, Rollback, SpecialLimits,
-    Surge, TimeUs, Trip, Whom, WindowSpec,
+    AlertRule, Breaker, Budget, BudgetId, BudgetSet, Dimension, Limit, Limits, Measure, Mode, Predict, Rate, Rollback,
+    SpecialLimits, Surge, TimeUs, Trip, Whom, WindowSpec,
 };
 
 impl BudgetSet {
@@ -63,9 +63,10 @@ impl Serialize for BudgetSet {
 impl Serialize for Budget {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Named one by one and without `..`, so that a new member is not forgotten.
-        let Self { id, matches, per, window, limits, special, overcommit, mode, rollback, alerts, http_status } = self;
+        let Self { id, matches, per, window, limits, special, overcommit, mode, rollback, .. } = self;
+        let Self { predict, alerts, http_status, .. } = self;
         let AlertRule { at, to } = alerts;
-        let mut budget = serializer.serialize_struct("Budget", 13)?;
+        let mut budget = serializer.serialize_struct("Budget", 14)?;
         budget.serialize_field("id", id)?;
         budget.serialize_field("match", matches)?;
         budget.serialize_field("per", &per.iter().map(Dimension::name).collect::<Vec<_>>())?;
@@ -78,6 +79,7 @@ impl Serialize for Budget {
         let canary = if let Mode::Canary(share) = mode { Some(share.to_string()) } else { None };
         budget.serialize_field("canary", &canary)?;
         budget.serialize_field("rollback", &rollback.map(RollsBack::from))?;
+        budget.serialize_field("predict", &predict.map(Predicts::from))?;
         budget.serialize_field("alerts", &Alerts { at: at.iter().map(ToString::to_string).collect(), to })?;
         budget.serialize_field("http_status", http_status)?;
         budget.end()
@@ -181,6 +183,35 @@ impl From<Rollback> for RollsBack {
     }
 }
 
+#[derive(Serialize)]
+struct Predicts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow: Option<String>,
+    over: String,
+    floor: Paced,
+}
+
+impl From<Predict> for Predicts {
+    fn from(Predict { over, warn_us, slow_us, floor }: Predict) -> Self {
+        Self { warn: warn_us.map(seconds), slow: slow_us.map(seconds), over: seconds(over.us()), floor: floor.into() }
+    }
+}
+
+/// A rate as the file writes it.
+#[derive(Serialize)]
+struct Paced {
+    requests: u64,
+    within: String,
+}
+
+impl From<Rate> for Paced {
+    fn from(Rate { requests, per_s }: Rate) -> Self {
+        Self { requests, within: format!("{per_s}s") }
+    }
+}
+
 struct Window(WindowSpec);
 
 impl Serialize for Window {
@@ -262,6 +293,7 @@ mod tests {
     mode: canary
     canary: 12.5%
     rollback: { blocked_over: 1%, at_least: 3 }
+    predict: { warn: 2h, slow: 30 minutes, over: 10m, floor: { requests: 6, within: 1h } }
     alerts: { at: [0.000001, 0.8, 10], to: [a@b.c] }
     http_status: 429
   - { id: few, window: { every: hour }, limit: { requests: 5 } }
@@ -321,7 +353,7 @@ breakers:
             set.canonical(),
             concat!(
                 r#"{"budgets":[{"id":"few","match":{},"per":[],"window":{"every":"hour","zone":"UTC"},"limits":[{"requests":5}],"#,
-                r#""overrides":[],"plans":null,"overcommit":false,"mode":"hard","canary":null,"rollback":null,"alerts":{"at":["0.8","1"],"to":[]},"http_status":429}]}"#
+                r#""overrides":[],"plans":null,"overcommit":false,"mode":"hard","canary":null,"rollback":null,"predict":null,"alerts":{"at":["0.8","1"],"to":[]},"http_status":429}]}"#
             )
         );
         assert_eq!(BudgetSet::default().canonical(), r#"{"budgets":[]}"#);

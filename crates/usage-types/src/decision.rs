@@ -283,6 +283,25 @@ pub struct Alert {
     /// Of a job: how far it has come, where its events say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// It was foreseen, and no threshold reached: `threshold` is the share that is used, `burn_per_hour` that of the last while, and `exhausted_at`
+    /// when requests will be refused if that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Predicted>,
+}
+
+/// Why an alert was foreseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predicted {
+    /// Over how many seconds the burn was measured.
+    pub over_s: u64,
+    /// The cap falls within so many seconds, which the budget warns of.
+    pub within_s: u64,
+}
+
+/// The id of an alert that a budget foresees: one for each scope and window.
+#[must_use]
+pub fn predicted_alert_id(budget: &str, scope: &Scope, spec: WindowSpec, window_start: TimeUs) -> String {
+    format!("{budget}|{scope}|{}|{window_start}|predicted", spec.id_name())
 }
 
 /// The id of an alert: a function of budget, scope, window and threshold alone, so that raising it twice is raising it once.

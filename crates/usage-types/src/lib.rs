@@ -23,6 +23,7 @@ mod limit;
 mod measure;
 mod mode;
 mod partition;
+mod predict;
 mod progress;
 mod reject;
 mod share;
@@ -36,7 +37,8 @@ pub use breaker::{Breaker, Surge, Trip};
 pub use budget::{AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Ppm};
 pub use budget_diff::{BudgetChange, BudgetDiff, FieldChange, budget_fields, diff};
 pub use decision::{
-    Alert, Decision, DecisionState, ReasonCode, RolledBack, Window, WouldBlock, alert_id, decision_key,
+    Alert, Decision, DecisionState, Predicted, ReasonCode, RolledBack, Window, WouldBlock, alert_id, decision_key,
+    predicted_alert_id,
 };
 pub use dimension::{Dimension, DimensionSet, Dimensions, Scope};
 pub use estimate::Estimate;
@@ -47,6 +49,7 @@ pub use limit::{Fill, Limit, Limits};
 pub use measure::{Amount, Measure};
 pub use mode::{Mode, Rollback};
 pub use partition::canonical_key;
+pub use predict::Predict;
 pub use progress::Progress;
 pub use reject::{RejectCode, Rejection};
 pub use share::shares;

@@ -13,17 +13,20 @@ use crate::TimeUs;
 pub enum ThrottleReason {
     /// Its circuit was open, and a trickle tries out whether it may close.
     CircuitHalfOpen,
+    /// At its present burn its cap would fall too soon.
+    PredictedOverspend,
 }
 
 impl ThrottleReason {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::CircuitHalfOpen];
+    pub const ALL: [Self; 2] = [Self::CircuitHalfOpen, Self::PredictedOverspend];
 
     /// The name in JSON and in headers.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::CircuitHalfOpen => "CIRCUIT_HALF_OPEN",
+            Self::PredictedOverspend => "PREDICTED_OVERSPEND",
         }
     }
 }
@@ -76,6 +79,13 @@ pub struct Throttle {
 impl Throttle {
     /// The status of what it refuses: ask again in a moment.
     pub const HTTP_STATUS: u16 = 429;
+
+    /// A throttle of whoever spends too fast: ten seconds of the rate at once.
+    #[must_use]
+    pub fn paced(reason_code: ThrottleReason, rate: Rate) -> Self {
+        let burst = rate.requests.saturating_mul(10) / rate.per_s.max(1);
+        Self::new(reason_code, rate, burst.max(1))
+    }
 
     /// A throttle to this rate.
     #[must_use]

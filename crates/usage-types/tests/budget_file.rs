@@ -3,7 +3,7 @@
 
 use usage_types::{
     AlertRule, Amount, Budget, BudgetError, BudgetSet, Currency, Dimension, DimensionSet, Every, Limit, Measure, Mode,
-    Ppm, Rollback, Scope, SpecialLimits, Surge, TokenClass, Trip, WindowSpec,
+    Ppm, Predict, Rate, Rollback, Scope, Span, SpecialLimits, Surge, TimeUs, TokenClass, Trip, WindowSpec,
 };
 
 const CONTRACT: &str = r#"budgets:
@@ -51,6 +51,7 @@ fn the_contracts_example_is_read() {
         overcommit: false,
         mode: Mode::Hard,
         rollback: None,
+        predict: None,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["support-leads@example.com".into()] },
         http_status: 403,
     };
@@ -539,6 +540,37 @@ fn a_canary_and_a_rollback_are_shares_of_scopes() {
     assert_eq!(read("rollback: { blocked_over: 0.2 }"), (Mode::Hard, over(200_000, Rollback::AT_LEAST)));
     let both = "mode: canary\n    canary: 5%\n    rollback: { blocked_over: 25%, at_least: 3 }";
     assert_eq!(read(both), (Mode::Canary(Ppm(50_000)), over(250_000, 3)));
+}
+
+#[test]
+fn a_prediction_says_how_long_before_and_by_which_burn() {
+    let read = |text: &str| one(&with(text)).predict.unwrap();
+    let hour = 60 * TimeUs::MINUTE;
+    let short = read("predict: { warn: 30m }");
+    assert_eq!((short.warn_us, short.slow_us), (Some(hour / 2), None));
+    assert_eq!((short.over, short.floor), (Predict::OVER, Predict::FLOOR));
+    let all = read("predict: { warn: 2 hours, slow: 600s, over: 10 minutes, floor: { requests: 6, within: 1h } }");
+    assert_eq!((all.warn_us, all.slow_us, all.over), (Some(2 * hour), Some(hour / 6), Span::minutes(10)));
+    assert_eq!(all.floor, Rate { requests: 6, per_s: 3_600 });
+    let preset = "presets: { watched: { predict: { slow: 5m } } }\nbudgets:\n  - { id: b, preset: watched, window: { every: day }, limit: { tokens: 5 } }\n";
+    assert_eq!(one(preset).predict.unwrap().slow_us, Some(5 * TimeUs::MINUTE));
+}
+
+#[test]
+fn a_bad_prediction_is_refused() {
+    let refused = check;
+    let check = |text: &str, column: usize, field: &str, message| {
+        check(&with(text), 5, column, &format!("budgets[0].predict{field}"), message);
+    };
+    check("predict: {}", 14, "", "`warn: 30m`, `slow: 10m` or both");
+    check("predict: { warn: 5m, slow: 10m }", 32, ".slow", "nobody would be warned before");
+    check("predict: { warn: 30s }", 22, ".warn", "is not from 60s");
+    check("predict: { warn: 5m, over: 90s }", 32, ".over", "whole minutes");
+    check("predict: { warn: 5m, floor: { requests: 1 } }", 33, ".floor.within", "`within` is missing");
+    check("predict: { warm: 5m }", 16, ".warm", "did you mean `warn`?");
+    let rolling =
+        "budgets:\n  - id: b\n    window: { rolling: 1h }\n    limit: { tokens: 5 }\n    predict: { warn: 5m }\n";
+    refused(rolling, 5, 14, "budgets[0].predict", "as much leaves a window that moves as comes");
 }
 
 #[test]

@@ -152,6 +152,7 @@ pub fn alert(namespace: &str, to: &[&str]) -> Alert {
         to: to.iter().map(|to| (*to).to_owned()).collect(),
         overage: None,
         progress: None,
+        predicted: None,
     }
 }
 

@@ -134,6 +134,7 @@ pub fn budget(id: &str, matches: &[(Dimension, &str)], per: &[Dimension], tokens
         overcommit: false,
         mode: Mode::Hard,
         rollback: None,
+        predict: None,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["lead@example.com".into()] },
         http_status: 403,
     }

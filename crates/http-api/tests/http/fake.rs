@@ -700,6 +700,7 @@ pub fn sample_status(started_at: TimeUs, now: TimeUs) -> StatusView {
             to: vec!["support-leads@example.com".into()],
             overage: None,
             progress: Some(usage_types::Progress { processed: 8200, total: Some(10_000) }),
+            predicted: None,
         }],
         rejections: vec![
             rejection(

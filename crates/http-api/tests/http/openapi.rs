@@ -180,6 +180,7 @@ fn mirrored_schemas_describe_every_field_of_the_real_types() {
     let mut alert = FakeEngine::default().status().alerts.remove(0);
     alert.currency = Some(usage_types::Currency::USD);
     alert.overage = Some("5".into());
+    alert.predicted = Some(usage_types::Predicted { over_s: 300, within_s: 1800 });
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(names(&serde_json::to_value(&decision).unwrap()), names(&schemas["Decision"]["properties"]));
     assert_eq!(names(&serde_json::to_value(&alert).unwrap()), names(&schemas["Alert"]["properties"]));

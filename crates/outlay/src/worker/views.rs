@@ -10,7 +10,7 @@ use budget_core::{BalanceFilter, BalanceView, Kind};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use usage_lake::{AUDIT, QueryInput, Tail, audit_schema, rejected_batch};
-use usage_types::{Budget, BudgetId, Decision, Dimension, Limit, Mode, Scope, TokenClass, Whom};
+use usage_types::{Budget, BudgetId, Decision, Dimension, Limit, Mode, Predict, Scope, TimeUs, TokenClass, Whom};
 
 use super::counted::Snapshot;
 use super::invoices;
@@ -194,6 +194,7 @@ fn alerts_schema() -> SchemaRef {
     fields.push(text("currency"));
     fields.extend([text("limit"), text("used"), text("burn_per_hour"), time("exhausted_at"), text("mode")]);
     fields.push(text("overage"));
+    fields.extend([long("predicted_over_s"), long("predicted_within_s")]);
     fields.extend([time("raised_at"), time("window_start"), time("window_end"), text("zone")]);
     fields.extend([long("processed"), long("total")]);
     fields.extend(scope_fields());
@@ -205,7 +206,7 @@ fn alerts(shared: &Shared, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
     batch(schema, &rows)
 }
 
-/// A decision or an alert as one flat row: its scope, its window and its job's progress become columns.
+/// A decision or an alert as one flat row: its scope, its window, its job's progress and what was predicted become columns.
 fn flat(value: &impl Serialize, scope: &Scope) -> Map<String, Value> {
     let Ok(Value::Object(mut row)) = serde_json::to_value(value) else { return Map::new() };
     if let Some(Value::Object(window)) = row.remove("window") {
@@ -216,6 +217,9 @@ fn flat(value: &impl Serialize, scope: &Scope) -> Map<String, Value> {
     }
     if let Some(Value::Object(progress)) = row.remove("progress") {
         row.extend(progress);
+    }
+    if let Some(Value::Object(predicted)) = row.remove("predicted") {
+        row.extend(predicted.into_iter().map(|(name, value)| (format!("predicted_{name}"), value)));
     }
     row.remove("scope");
     put_scope(&mut row, scope);
@@ -241,6 +245,7 @@ fn budgets_schema() -> SchemaRef {
     ];
     let mut fields: Vec<Field> = names.map(text).into();
     fields.extend([long("http_status"), text("canary"), text("rollback_over"), long("rollback_at_least")]);
+    fields.extend([long("predict_warn_s"), long("predict_slow_s"), long("predict_over_s")]);
     fields.push(Field::new("rolled_back", DataType::Boolean, true));
     Arc::new(Schema::new(fields))
 }
@@ -258,6 +263,7 @@ fn budget_rows(budget: &Budget, rolled_back: bool) -> Vec<Value> {
     let per: Vec<&str> = budget.per.iter().map(Dimension::name).collect();
     let canary = if let Mode::Canary(share) = budget.mode { Some(share.to_string()) } else { None };
     let at: Vec<String> = budget.alerts.at.iter().map(ToString::to_string).collect();
+    let predicts = |of: fn(&Predict) -> Option<i64>| budget.predict.as_ref().and_then(of).map(|us| us / TimeUs::SECOND);
     let row = |limit: Limit, applies_to: Option<String>| {
         json!({
             "id": budget.id,
@@ -278,6 +284,9 @@ fn budget_rows(budget: &Budget, rolled_back: bool) -> Vec<Value> {
             "canary": canary,
             "rollback_over": budget.rollback.map(|rollback| rollback.blocked_over.to_string()),
             "rollback_at_least": budget.rollback.map(|rollback| rollback.at_least),
+            "predict_warn_s": predicts(|predict| predict.warn_us),
+            "predict_slow_s": predicts(|predict| predict.slow_us),
+            "predict_over_s": predicts(|predict| Some(predict.over.us())),
             "rolled_back": rolled_back,
         })
     };

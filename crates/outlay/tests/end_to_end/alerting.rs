@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use base64::Engine as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::events::{event, zone_without_midnight};
 use crate::common::smtp::SmtpServer;
@@ -157,6 +157,69 @@ fn a_mail_waits_while_the_mail_server_is_away_and_is_sent_once_when_it_comes() {
     let ids: Vec<String> = mail_server.mails().iter().map(|mail| header(mail, "Message-ID")).collect();
     assert!(ids.len() == 2 && ids[0] != ids[1], "{ids:?}");
     assert!(mails(&data).is_empty(), "mails that are sent are not written as files");
+}
+
+#[test]
+fn a_cap_that_is_about_to_fall_is_mailed_once_and_whoever_burns_so_fast_is_slowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, budgets) = (dir.path().join("data"), dir.path().join("budgets.yaml"));
+    let zone = zone_without_midnight();
+    let write = |floor: &str| {
+        let text = format!(
+            "budgets:\n  - id: shop-daily\n    match: {{ namespace: shop }}\n    window: {{ every: day, zone: {zone} }}\n    limit: {{ tokens: 1000000 }}\n    \
+             predict: {{ warn: 30m, slow: 10m, over: 1h, floor: {{ {floor} }} }}\n    alerts: {{ at: [1.0], to: [shop-leads@example.com] }}\n"
+        );
+        std::fs::write(dir.path().join("new"), text).unwrap();
+        std::fs::rename(dir.path().join("new"), &budgets).unwrap();
+    };
+    write("requests: 3, within: 1h");
+    let port = free_port();
+    let mail_server = SmtpServer::start(&dir.path().join("box"), port);
+    let smtp = format!("smtp://127.0.0.1:{port}");
+    let args = ["--budgets", budgets.to_str().unwrap(), "--smtp", &smtp, "--commit-interval-ms", "100"];
+    let server = Server::start(&data, &args);
+    // 900,000 in an hour: the rest is used up in a ninth of it.
+    server.post_event(&event("a", "shop", 900_000));
+    wait_until_eq("mails in the box", &1, || mail_server.mails().len());
+    let mail = readable(&mail_server.mails()[0]);
+    let subject = "Budget shop-daily is used up in 6 min 40 s at the present rate";
+    for part in [subject, "900,000 of 1,000,000 tokens", "900,000 tokens per hour over the last 1 h"] {
+        assert!(mail.contains(part), "`{part}` is missing in\n{mail}");
+    }
+    let alert = wait_for("the alert on the topic", || kafka::latest(&server.log, "usage.alerts").into_values().next());
+    assert!(alert["id"].as_str().unwrap().ends_with("|predicted"), "{alert}");
+    assert_eq!(alert["predicted"], json!({"over_s": 3600, "within_s": 1800}));
+    let row = json!({"threshold": "0.9", "predicted_over_s": 3600, "predicted_within_s": 1800});
+    assert_eq!(server.sql("select threshold, predicted_over_s, predicted_within_s from alerts"), [row]);
+
+    // Three an hour pass, one after the other.
+    let shop = [("namespace", "shop")];
+    let slowed = wait_for("a refused check", || Some(server.check(&shop)).filter(|answer| answer.status == 429));
+    assert_eq!(slowed.header("x-outlay-reason"), "PREDICTED_OVERSPEND");
+    assert_eq!(slowed.header("ratelimit-policy"), "\"shop-daily\";q=3;w=3600");
+    let retry_after: i64 = slowed.header("retry-after").parse().unwrap();
+    assert!((1..=1200).contains(&retry_after), "{retry_after}");
+    let decision = wait_for("the decision on the topic", || {
+        kafka::latest(&server.log, "usage.decisions").remove("shop-daily|namespace=shop")
+    });
+    let throttle = json!({"reason_code": "PREDICTED_OVERSPEND", "requests": 3, "per_s": 3600, "burst": 1});
+    assert_eq!((&decision["throttle"], &decision["state"]), (&throttle, &json!("allowed")));
+
+    // A restart finds the same burn in the lake, says nothing again, and mails nothing again.
+    server.kill();
+    let server = Server::start(&data, &args);
+    wait_for("a refused check", || Some(server.check(&shop)).filter(|answer| answer.status == 429));
+    assert_eq!(kafka::latest(&server.log, "usage.decisions").remove("shop-daily|namespace=shop"), Some(decision));
+    // At one a second they are refused, and let through again.
+    write("requests: 60, within: 1m");
+    let answer = wait_for("another rate", || {
+        Some(server.check(&shop)).filter(|answer| answer.header("ratelimit-policy").ends_with("q=60;w=60"))
+    });
+    assert_eq!(answer.json()["throttle"]["burst"], 10);
+    wait_for("a refused check", || Some(server.check(&shop)).filter(|answer| answer.status == 429));
+    wait_for("one that passes", || Some(server.check(&shop)).filter(|answer| answer.status == 200));
+    assert_eq!(kafka::read_topic(&server.log, "usage.alerts").len(), 1);
+    assert_eq!(mail_server.mails().len(), 1);
 }
 
 fn header(mail: &str, name: &str) -> String {

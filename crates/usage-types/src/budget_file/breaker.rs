@@ -97,14 +97,14 @@ fn trip(field: &Field<'_>) -> Result<Trip, BudgetError> {
     Ok(Trip { limit, within_us, surge, same: Some(tag.text(like)?.to_owned()) })
 }
 
-fn whole(field: &Field<'_>, max: u64) -> Result<u64, BudgetError> {
+pub(super) fn whole(field: &Field<'_>, max: u64) -> Result<u64, BudgetError> {
     let text = field.text("a whole number, like 5")?;
     let count = text.parse().ok().filter(|count| (1..=max).contains(count));
     count.ok_or_else(|| field.error(format!("{text:?} is no number from 1 to {max}")))
 }
 
 /// A time like `30 seconds`, `5 minutes`, `1 hour`, in short `30s`, `5m`, `1h`.
-fn duration(field: &Field<'_>, min_us: i64, max_us: i64) -> Result<i64, BudgetError> {
+pub(super) fn duration(field: &Field<'_>, min_us: i64, max_us: i64) -> Result<i64, BudgetError> {
     let text = field.text("a time, like 30s or 5m")?;
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (count, unit) = text.split_at(digits);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::budget_file::field::{Field, Members, nearest};
 use crate::budget_file::mode::mode;
 use crate::budget_file::overage::Overage;
+use crate::budget_file::predict::predict;
 use crate::budget_file::tree::Node;
 use crate::budget_file::{alerts, status};
 use crate::{BudgetError, Dimension, DimensionSet};
@@ -17,7 +18,7 @@ ci: { mode: hard, http_status: 403, alerts: { at: [1.0] } }
 ";
 
 /// What a preset can say.
-const PRESET: [&str; 6] = ["mode", "canary", "rollback", "overage", "alerts", "http_status"];
+const PRESET: [&str; 7] = ["mode", "canary", "rollback", "overage", "predict", "alerts", "http_status"];
 /// What belongs to the mode: a budget with a mode of its own takes none of these from its preset.
 const OF_MODE: [&str; 3] = ["mode", "canary", "rollback"];
 
@@ -42,6 +43,7 @@ impl<'n> Presets<'n> {
             // Looked at also where no budget uses it. Whether a budget has scopes to take a share of is its own matter.
             mode(&members, DimensionSet::of(&[Dimension::User]))?;
             members.get("overage").map_or(Ok(()), |field| Overage::read(&field).map(drop))?;
+            members.get("predict").map_or(Ok(()), |field| predict(&field, None).map(drop))?;
             members.get("alerts").map_or(Ok(()), |field| alerts(&field).map(drop))?;
             members.get("http_status").map_or(Ok(()), |field| status(&field).map(drop))?;
             if self.find(name).is_none() {
