@@ -14,7 +14,8 @@ use std::time::Instant;
 use budget_core::{Core, CoreConfig, Input};
 use usage_types::{
     AlertRule, Amount, Budget, BudgetSet, ComputeNs, Cost, CostOrigin, Currency, Dimension, DimensionSet, Dimensions,
-    EventPosition, Every, Limit, Measure, Mode, Pico, Scope, SpecialLimits, TimeUs, Tokens, UsageEvent, WindowSpec,
+    EventPosition, Every, Limit, Measure, Mode, Pico, Priority, Scope, SpecialLimits, TimeUs, Tokens, UsageEvent,
+    WindowSpec,
 };
 
 const BATCH: usize = 1000;
@@ -39,6 +40,8 @@ fn budget(id: &str, per: &[Dimension], every: Every, zone: chrono_tz::Tz) -> (Ar
         mode: Mode::Hard,
         rollback: None,
         predict: None,
+        priority: Priority::Normal,
+        pressure: None,
         alerts: AlertRule::default(),
         http_status: 403,
     };

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use budget_core::{Core, CoreConfig, Input};
 use usage_types::{
     AlertRule, Amount, Budget, BudgetSet, ComputeNs, Cost, CostOrigin, Currency, Dimension, DimensionSet, Dimensions,
-    EventPosition, Every, Limit, Measure, Mode, Pico, Scope, SpecialLimits, TimeUs, Tokens, UsageEvent, WindowSpec,
+    EventPosition, Every, Limit, Measure, Mode, Pico, Priority, Scope, SpecialLimits, TimeUs, Tokens, UsageEvent,
+    WindowSpec,
 };
 
 const BATCH: usize = 1000;
@@ -92,6 +93,8 @@ fn worst(balances: usize) {
         mode: Mode::Hard,
         rollback: None,
         predict: None,
+        priority: Priority::Normal,
+        pressure: None,
         alerts: AlertRule::default(),
         http_status: 403,
     };

@@ -79,6 +79,8 @@ impl BudgetState {
 pub(crate) struct Budgets {
     slots: Vec<Option<BudgetState>>,
     by_id: BTreeMap<BudgetId, u32>,
+    /// Those that slow others when they are nearly used up.
+    pressing: Vec<u32>,
     generation: u64,
 }
 
@@ -101,6 +103,16 @@ impl Budgets {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &BudgetState> {
         self.by_id.values().filter_map(|slot| self.slot(*slot))
+    }
+
+    /// Those that slow others when they are nearly used up.
+    pub(crate) fn pressing(&self) -> impl Iterator<Item = &BudgetState> {
+        self.pressing.iter().filter_map(|slot| self.slot(*slot))
+    }
+
+    fn list_pressing(&mut self) {
+        let presses = |slot: &u32| self.slot(*slot).is_some_and(|state| state.budget.pressure.is_some());
+        self.pressing = self.by_id.values().copied().filter(presses).collect();
     }
 
     /// Takes over that a budget has rolled back, where it is still what it was then.
@@ -151,6 +163,7 @@ impl Budgets {
                 }
             }
         }
+        self.list_pressing();
         changes
     }
 
@@ -211,6 +224,7 @@ impl Budgets {
         let (budget, since, rolled_back) = (Arc::clone(&state.budget), state.since, state.rolled_back.clone());
         self.remove(&budget.id, ledger);
         let request = self.add(&budget, ledger, oldest, since);
+        self.list_pressing();
         if let Some(rolled_back) = rolled_back {
             self.roll_back(&budget.id, rolled_back);
         }

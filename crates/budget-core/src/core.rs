@@ -22,6 +22,7 @@ use crate::input::{Disposition, Input, Restates, RestoredRow, fold, row_fold, se
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::output::{CoreStats, Effects, HoldsFull};
+use crate::pressure::{Pressures, may_press};
 use crate::rollback::Rollbacks;
 use crate::throttle::{InForce, Met, Rations};
 use crate::view::{self, BalanceFilter, BalancePage, Cursor};
@@ -49,6 +50,7 @@ pub struct Core {
     breakers: Breakers,
     jobs: Jobs,
     rations: Rations,
+    pressures: Pressures,
     /// The newest append time that was seen, and of that the newest before the first batch.
     newest: Option<TimeUs>,
     restored_until: Option<TimeUs>,
@@ -82,6 +84,7 @@ impl Core {
             breakers: Breakers::default(),
             jobs: Jobs::default(),
             rations: Rations::default(),
+            pressures: Pressures::default(),
             newest: None,
             restored_until: None,
             applied: false,
@@ -243,13 +246,52 @@ impl Core {
             _ => Since::Start,
         };
         let oldest = self.oldest(now);
+        let pressed = self.budgets.pressing().next().is_some();
         let changes = self.budgets.set(&set, &mut self.ledger, oldest, since);
         for id in self.breakers.set(&set.breakers).iter().chain(&changes.recheck) {
             self.decisions.recheck_budget(id);
             self.rollbacks.forget(id);
         }
+        let has_changed = !changes.requests.is_empty() || !changes.recheck.is_empty();
+        if has_changed && (pressed || self.budgets.pressing().next().is_some()) {
+            self.press_anew();
+        }
         self.holds.recount(|dimensions| State::counted(&self.ledger, &self.budgets, dimensions));
         changes.requests
+    }
+
+    /// Has it found anew who presses on whom.
+    fn press_anew(&mut self) {
+        self.pressures.clear();
+        for state in self.budgets.iter() {
+            self.decisions.recheck_budget(&state.budget.id);
+            if state.warming.is_none() {
+                self.ledger.mark_all_dirty(state.tracker, false);
+            }
+        }
+    }
+
+    /// Has those looked at who are below budgets that are used up so far now, or no more, that they slow others.
+    fn press(&mut self, looked_at: &mut Vec<u32>, now: TimeUs) {
+        if self.budgets.pressing().next().is_none() {
+            return;
+        }
+        let Self { ledger, budgets, decisions, pressures, .. } = self;
+        for at in looked_at.iter().copied().filter(|at| ledger.is_live(*at)).collect::<Vec<_>>() {
+            let slot = ledger.tracker(ledger.windows.get(ledger.balances.get(at).window).tracker).budget;
+            let Some(above) = slot.and_then(|slot| budgets.slot(slot)).filter(|state| state.warming.is_none()) else {
+                continue;
+            };
+            let Some((before, level)) = pressures.note(ledger, at, above, now) else { continue };
+            let scope = ledger.scope_of(at);
+            for below in budgets.iter().filter(|below| may_press(&above.budget, &below.budget)) {
+                ledger.mark_below(below.tracker, &scope, now);
+                if level < before {
+                    decisions.recheck_budget(&below.budget.id);
+                }
+            }
+        }
+        looked_at.append(&mut ledger.dirty);
     }
 
     /// Gives a row of a budget's history: one that had been folded when the budget was set, each once. Ignored where the
@@ -274,7 +316,11 @@ impl Core {
     /// request is out of date.
     pub fn restart_history(&mut self, request: &HistoryRequest, now: TimeUs) -> Option<HistoryRequest> {
         let oldest = self.oldest(now);
-        self.budgets.restart(request, &mut self.ledger, oldest)
+        let again = self.budgets.restart(request, &mut self.ledger, oldest);
+        if self.budgets.pressing().next().is_some() {
+            self.press_anew();
+        }
+        again
     }
 
     /// What the log holds of decisions, the last for each key, at start.
@@ -305,6 +351,7 @@ impl Core {
         self.expire_holds(now);
         let mut looked_at = std::mem::take(&mut self.ledger.dirty);
         looked_at.extend(self.decisions.take_started(now));
+        self.press(&mut looked_at, now);
         let mut keys = Keys::new();
         let mut alerts = self.alerts.take_again();
         let mut moved = HashSet::new();
@@ -327,7 +374,8 @@ impl Core {
                         self.ledger.move_lane(tracker, scope, now);
                         let used = self.ledger.used_at(tracker, Some(scope), now);
                         self.rollbacks.note_moving(&self.ledger, at, state, &used);
-                        self.decisions.note_moving(&self.ledger, at, state, &used, &mut keys);
+                        let pressed = self.pressures.any();
+                        self.decisions.note_moving(&self.ledger, at, state, &used, pressed, &mut keys);
                         let has_crossed = self.alerts.judge_moving(&self.ledger, at, state, &used, now, &mut alerts);
                         self.ledger.note_crossed(tracker, scope, has_crossed);
                     }
@@ -337,7 +385,7 @@ impl Core {
                     self.ledger.move_lane(burn, self.ledger.balances.get(at).scope, now);
                 }
                 self.rollbacks.note(&self.ledger, at, state, now);
-                self.decisions.note(&self.ledger, at, state, now, &mut keys);
+                self.decisions.note(&self.ledger, at, state, now, self.pressures.any(), &mut keys);
                 self.alerts.judge(&mut self.ledger, at, state, self.restored_until, now, &mut alerts);
                 self.alerts.foresee(&self.ledger, at, state, now, &mut alerts);
             }
@@ -351,6 +399,9 @@ impl Core {
         for (id, rolled_back) in self.rollbacks.due(&self.budgets, now) {
             self.decisions.roll_back(&id, &self.budgets, &mut keys);
             self.budgets.roll_back(&id, rolled_back);
+            if self.budgets.by_id(&id).is_some_and(|state| state.budget.pressure.is_some()) {
+                self.decisions.recheck_pressed();
+            }
         }
         for (id, scope) in self.breakers.take_opened() {
             keys.insert(decision_key(id, &scope), (id.to_string(), scope));
@@ -492,6 +543,7 @@ impl Core {
                 self.breakers.forget_idle(append_time);
                 self.jobs.forget(floor);
                 self.rations.forget(self.clock);
+                self.pressures.forget(self.clock);
             }
         }
         let more_ids = self.dedup.sweep(SWEPT_SHARDS_MAX);

@@ -21,6 +21,7 @@ use crate::intern::ScopeId;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::moving::Used;
+use crate::pressure::is_pressed;
 use crate::rollback;
 use forget::Endings;
 use slow::Slowed;
@@ -113,6 +114,12 @@ impl Decisions {
         self.recheck.extend(keys.take_while(|key| key.starts_with(&prefix)).cloned());
     }
 
+    /// Has everything decided anew that is slowed by a budget that others share.
+    pub(crate) fn recheck_pressed(&mut self) {
+        let pressed = self.published.iter().filter(|(_, decision)| is_pressed(decision)).map(|(key, _)| key.clone());
+        self.recheck.extend(pressed);
+    }
+
     /// Has everything decided anew that a budget has decided, and that it has rolled back.
     pub(crate) fn roll_back(&mut self, id: &str, budgets: &Budgets, keys: &mut Keys) {
         self.recheck_budget(id);
@@ -146,7 +153,16 @@ impl Decisions {
     }
 
     /// Looks at a balance that changed: its key needs a look where the balance and the last decision may disagree.
-    pub(crate) fn note(&mut self, ledger: &Ledger, at: u32, state: &BudgetState, now: TimeUs, keys: &mut Keys) {
+    /// `pressed`: some shared budget slows others.
+    pub(crate) fn note(
+        &mut self,
+        ledger: &Ledger,
+        at: u32,
+        state: &BudgetState,
+        now: TimeUs,
+        pressed: bool,
+        keys: &mut Keys,
+    ) {
         if !state.budget.mode.decides() {
             return;
         }
@@ -165,7 +181,7 @@ impl Decisions {
         } else {
             !limits.is_reached(amount)
         };
-        if window.contains(now) && (!agrees || slow::may_slow(&state.budget)) {
+        if window.contains(now) && (!agrees || pressed || slow::may_slow(&state.budget)) {
             let scope = ledger.scope_of(at);
             keys.insert(decision_key(&state.budget.id, &scope), (state.budget.id.to_string(), scope));
         }
@@ -178,6 +194,7 @@ impl Decisions {
         at: u32,
         state: &BudgetState,
         used: &Used<'_>,
+        pressed: bool,
         keys: &mut Keys,
     ) {
         let (budget, limits) = (&state.budget, ledger.limits(at, &state.budget));
@@ -189,7 +206,7 @@ impl Decisions {
         }
         // Of a block, or what would be one, its end may have changed, so that one is always decided again.
         let was_reached = used.lane.is_some_and(|lane| lane.is_reached);
-        if was_reached || limits.is_reached(|measure| used.amount(measure)) {
+        if was_reached || pressed || limits.is_reached(|measure| used.amount(measure)) {
             let scope = ledger.scope_of(at);
             keys.insert(decision_key(&budget.id, &scope), (budget.id.to_string(), scope));
         }
@@ -215,7 +232,7 @@ impl Decisions {
             let last = self.published.get(&key);
             let Found { verdict, place, look } = match breakers.has(&budget_id) {
                 true => Verdict::Circuit(breakers.open(&budget_id, &scope, now)).into(),
-                false => verdict(ledger, state, &scope, last, now),
+                false => verdict(ledger, budgets, state, &scope, last, now),
             };
             if matches!(verdict, Verdict::Warming) {
                 self.recheck.insert(key);
@@ -284,7 +301,14 @@ impl From<Verdict> for Found {
     }
 }
 
-fn verdict(ledger: &Ledger, state: Option<&BudgetState>, scope: &Scope, last: Option<&Decision>, now: TimeUs) -> Found {
+fn verdict(
+    ledger: &Ledger,
+    budgets: &Budgets,
+    state: Option<&BudgetState>,
+    scope: &Scope,
+    last: Option<&Decision>,
+    now: TimeUs,
+) -> Found {
     if let Some(rolled_back) = state.and_then(|state| state.rolled_back_for(scope)) {
         return Verdict::RolledBack(rolled_back.clone()).into();
     }
@@ -305,7 +329,7 @@ fn verdict(ledger: &Ledger, state: Option<&BudgetState>, scope: &Scope, last: Op
     let rise = used.rises(ledger, limits, &state.budget.alerts.at).zip(used.newest());
     let Some(tightest) = limits.tripped(amount) else {
         let fill = limits.tightest(amount);
-        let Some(slowed) = Slowed::of(ledger, state, scope, found, last, now) else {
+        let Some(slowed) = Slowed::of(ledger, budgets, state, scope, &used, (found, last), now) else {
             return Found { verdict: Verdict::Allowed(used.window, fill), place, look: rise };
         };
         let look = slowed.look_at.into_iter().chain(rise.map(|(at, _)| at)).min().zip(used.at.or(used.newest()));

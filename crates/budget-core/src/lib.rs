@@ -10,7 +10,7 @@
 //!
 //! The map: [`window`] calendar windows, `moving` those that move on with time, `slab` and `intern` the containers, `dedup` ids that were seen, `balance` the sums,
 //! `tracker` and `ledger` what balances belong to, `fold` how an event finds its own, `budgets` their life, `mode` and `rollback` for whom they are effective,
-//! `breaker` who burns too fast, `forecast` who will have used up a budget soon, `throttle` what passes of who is slowed, `decide`, `alert` and `crossing` what follows from the balances, `view`
+//! `breaker` who burns too fast, `forecast` who will have used up a budget soon, `pressure` who shares one that is, `throttle` what passes of who is slowed, `decide`, `alert` and `crossing` what follows from the balances, `view`
 //! how they are read, `check` and `holds` what a request is told before it is made, `jobs` how far jobs have come, `config`, `input` and `output` what
 //! goes in and comes out, `core` all of it together.
 
@@ -35,6 +35,7 @@ mod ledger;
 mod mode;
 mod moving;
 mod output;
+mod pressure;
 mod rollback;
 mod slab;
 mod throttle;

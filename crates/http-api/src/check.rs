@@ -121,6 +121,9 @@ pub struct ThrottleFinding {
     pub per_s: u64,
     /// How many of them at once.
     pub burst: u64,
+    /// The id of the shared budget that is nearly used up, where that is why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// How many would pass at once after this one.
     pub remaining: u64,
     /// Where nothing remains, when the next one passes; else when as many do as ever.

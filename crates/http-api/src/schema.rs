@@ -110,6 +110,9 @@ pub struct Throttle {
     per_s: u64,
     /// How many of them at once.
     burst: u64,
+    /// The id of the shared budget that is nearly used up, where that is why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
 }
 
 /// Whether a scope may spend.

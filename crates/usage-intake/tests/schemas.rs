@@ -375,6 +375,8 @@ fn the_budgets_schema_and_the_reader_agree() {
     }
     check("budgets:\n  - { id: b, window: { every: day } }\n", false);
     check("budgets:\n  - { id: b, window: { rolling: 1h }, limit: { tokens: 5 }, predict: { warn: 5m } }\n", false);
+    let presses = "pressure: { low: { at: 80%, requests: 10, within: 1m } }";
+    check(&format!("budgets:\n  - {{ id: b, window: {{ rolling: 1h }}, limit: {{ tokens: 5 }}, {presses} }}\n"), false);
     for (window, is_good) in [
         ("{ every: month, anchor: 31, at: \"06:00\", zone: UTC }", true),
         ("{ every: month, anchor: \"15\" }", true),
@@ -505,6 +507,16 @@ fn the_budgets_schema_and_the_reader_agree() {
         (", per: [user], rollback: { blocked_over: 20%, at_least: 0 }", false),
         (", predict: { warn: 30m, slow: 10 minutes, over: 5m, floor: { requests: 1, within: 1m } }", true),
         (", predict: { slow: 1h }", true),
+        (
+            ", priority: low, pressure: { low: { at: 80%, requests: 10, within: 1m }, normal: { at: 0.95, requests: 60, within: 1m } }",
+            true,
+        ),
+        (", pressure: { normal: { at: 90%, requests: 10, within: 1h } }", true),
+        (", priority: urgent", false),
+        (", pressure: {}", false),
+        (", pressure: { high: { at: 80%, requests: 10, within: 1m } }", false),
+        (", pressure: { low: { at: 80% } }", false),
+        (", pressure: { low: { at: 120%, requests: 10, within: 1m } }", false),
         (", predict: {}", false),
         (", predict: { over: 5m }", false),
         (", predict: { warn: soon }", false),

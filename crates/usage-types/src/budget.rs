@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    Amount, Breaker, Dimension, DimensionSet, Limits, Mode, Predict, Rollback, Scope, SpecialLimits, WindowSpec,
+    Amount, Breaker, Dimension, DimensionSet, Limits, Mode, Predict, Pressure, Priority, Rollback, Scope,
+    SpecialLimits, WindowSpec,
 };
 
 /// The id of a budget: letters, digits, `-`, `_` and `.`, at most 128 bytes, unique in its file.
@@ -80,6 +81,10 @@ pub struct Budget {
     pub rollback: Option<Rollback>,
     /// What it does when its cap is about to fall.
     pub predict: Option<Predict>,
+    /// Who is slowed first when a budget above is nearly used up.
+    pub priority: Priority,
+    /// What it does to those below when it is nearly used up itself.
+    pub pressure: Option<Pressure>,
     /// When to alert, and whom.
     pub alerts: AlertRule,
     /// The HTTP status of a block: 403 or 429.

@@ -11,6 +11,7 @@ mod mode;
 mod overage;
 mod predict;
 mod preset;
+mod priority;
 mod promise;
 mod special;
 mod tree;
@@ -26,11 +27,12 @@ use crate::budget_file::mode::mode;
 use crate::budget_file::overage::Overage;
 use crate::budget_file::predict::predict;
 use crate::budget_file::preset::Presets;
+use crate::budget_file::priority::{pressure, priority};
 use crate::budget_file::promise::Promise;
 use crate::budget_file::special::special;
 use crate::budget_file::window::window;
 use crate::{
-    AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Limits, Pico, Ppm, Scope,
+    AlertRule, Budget, BudgetError, BudgetId, BudgetSet, Dimension, DimensionSet, Limits, Pico, Ppm, Priority, Scope,
     SpecialLimit, SpecialLimits, UsageEvent,
 };
 
@@ -158,7 +160,7 @@ fn budgets<'n>(
 }
 
 /// The fields of a budget.
-const BUDGET: [&str; 17] = [
+const BUDGET: [&str; 19] = [
     "id",
     "match",
     "per",
@@ -174,6 +176,8 @@ const BUDGET: [&str; 17] = [
     "overage",
     "preset",
     "predict",
+    "priority",
+    "pressure",
     "alerts",
     "http_status",
 ];
@@ -212,6 +216,8 @@ fn budget<'n>(
         mode,
         rollback,
         predict: members.get("predict").map(|field| predict(&field, Some(window))).transpose()?,
+        priority: members.get("priority").map_or(Ok(Priority::default()), |field| priority(&field))?,
+        pressure: members.get("pressure").map(|field| pressure(&field, window)).transpose()?,
         alerts: members.get("alerts").map_or(Ok(AlertRule::default()), |field| alerts(&field))?,
         http_status: members.get("http_status").map_or(Ok(window.default_status()), |field| status(&field))?,
     });

@@ -10,8 +10,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
-    AlertRule, Breaker, Budget, BudgetId, BudgetSet, Dimension, Limit, Limits, Measure, Mode, Predict, Rate, Rollback,
-    SpecialLimits, Surge, TimeUs, Trip, Whom, WindowSpec,
+    AlertRule, Breaker, Budget, BudgetId, BudgetSet, Dimension, Limit, Limits, Measure, Mode, Predict, Pressure,
+    PressureStep, Rate, Rollback, SpecialLimits, Surge, TimeUs, Trip, Whom, WindowSpec,
 };
 
 impl BudgetSet {
@@ -64,9 +64,9 @@ impl Serialize for Budget {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Named one by one and without `..`, so that a new member is not forgotten.
         let Self { id, matches, per, window, limits, special, overcommit, mode, rollback, .. } = self;
-        let Self { predict, alerts, http_status, .. } = self;
+        let Self { predict, priority, pressure, alerts, http_status, .. } = self;
         let AlertRule { at, to } = alerts;
-        let mut budget = serializer.serialize_struct("Budget", 14)?;
+        let mut budget = serializer.serialize_struct("Budget", 16)?;
         budget.serialize_field("id", id)?;
         budget.serialize_field("match", matches)?;
         budget.serialize_field("per", &per.iter().map(Dimension::name).collect::<Vec<_>>())?;
@@ -80,6 +80,8 @@ impl Serialize for Budget {
         budget.serialize_field("canary", &canary)?;
         budget.serialize_field("rollback", &rollback.map(RollsBack::from))?;
         budget.serialize_field("predict", &predict.map(Predicts::from))?;
+        budget.serialize_field("priority", priority.name())?;
+        budget.serialize_field("pressure", &pressure.map(Presses::from))?;
         budget.serialize_field("alerts", &Alerts { at: at.iter().map(ToString::to_string).collect(), to })?;
         budget.serialize_field("http_status", http_status)?;
         budget.end()
@@ -199,6 +201,28 @@ impl From<Predict> for Predicts {
     }
 }
 
+#[derive(Serialize)]
+struct Presses {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    low: Option<Step>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    normal: Option<Step>,
+}
+
+#[derive(Serialize)]
+struct Step {
+    at: String,
+    #[serde(flatten)]
+    rate: Paced,
+}
+
+impl From<Pressure> for Presses {
+    fn from(Pressure { low, normal }: Pressure) -> Self {
+        let step = |PressureStep { at, rate }| Step { at: at.to_string(), rate: rate.into() };
+        Self { low: low.map(step), normal: normal.map(step) }
+    }
+}
+
 /// A rate as the file writes it.
 #[derive(Serialize)]
 struct Paced {
@@ -294,6 +318,8 @@ mod tests {
     canary: 12.5%
     rollback: { blocked_over: 1%, at_least: 3 }
     predict: { warn: 2h, slow: 30 minutes, over: 10m, floor: { requests: 6, within: 1h } }
+    priority: low
+    pressure: { low: { at: 80%, requests: 10, within: 1m }, normal: { at: 0.95, requests: 1, within: 1h } }
     alerts: { at: [0.000001, 0.8, 10], to: [a@b.c] }
     http_status: 429
   - { id: few, window: { every: hour }, limit: { requests: 5 } }
@@ -353,7 +379,7 @@ breakers:
             set.canonical(),
             concat!(
                 r#"{"budgets":[{"id":"few","match":{},"per":[],"window":{"every":"hour","zone":"UTC"},"limits":[{"requests":5}],"#,
-                r#""overrides":[],"plans":null,"overcommit":false,"mode":"hard","canary":null,"rollback":null,"predict":null,"alerts":{"at":["0.8","1"],"to":[]},"http_status":429}]}"#
+                r#""overrides":[],"plans":null,"overcommit":false,"mode":"hard","canary":null,"rollback":null,"predict":null,"priority":"normal","pressure":null,"alerts":{"at":["0.8","1"],"to":[]},"http_status":429}]}"#
             )
         );
         assert_eq!(BudgetSet::default().canonical(), r#"{"budgets":[]}"#);

@@ -15,11 +15,13 @@ pub enum ThrottleReason {
     CircuitHalfOpen,
     /// At its present burn its cap would fall too soon.
     PredictedOverspend,
+    /// A budget that it shares is nearly used up, and others have a higher priority.
+    PriorityThrottled,
 }
 
 impl ThrottleReason {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::CircuitHalfOpen, Self::PredictedOverspend];
+    pub const ALL: [Self; 3] = [Self::CircuitHalfOpen, Self::PredictedOverspend, Self::PriorityThrottled];
 
     /// The name in JSON and in headers.
     #[must_use]
@@ -27,6 +29,7 @@ impl ThrottleReason {
         match self {
             Self::CircuitHalfOpen => "CIRCUIT_HALF_OPEN",
             Self::PredictedOverspend => "PREDICTED_OVERSPEND",
+            Self::PriorityThrottled => "PRIORITY_THROTTLED",
         }
     }
 }
@@ -74,6 +77,9 @@ pub struct Throttle {
     pub per_s: u64,
     /// How many of them at once; at least one.
     pub burst: u64,
+    /// The id of the shared budget that is nearly used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 impl Throttle {
@@ -90,7 +96,7 @@ impl Throttle {
     /// A throttle to this rate.
     #[must_use]
     pub const fn new(reason_code: ThrottleReason, rate: Rate, burst: u64) -> Self {
-        Self { reason_code, requests: rate.requests, per_s: rate.per_s, burst }
+        Self { reason_code, requests: rate.requests, per_s: rate.per_s, burst, by: None }
     }
 
     /// Its rate.

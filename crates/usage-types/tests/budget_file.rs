@@ -3,7 +3,8 @@
 
 use usage_types::{
     AlertRule, Amount, Budget, BudgetError, BudgetSet, Currency, Dimension, DimensionSet, Every, Limit, Measure, Mode,
-    Ppm, Predict, Rate, Rollback, Scope, Span, SpecialLimits, Surge, TimeUs, TokenClass, Trip, WindowSpec,
+    Ppm, Predict, PressureStep, Priority, Rate, Rollback, Scope, Span, SpecialLimits, Surge, TimeUs, TokenClass, Trip,
+    WindowSpec,
 };
 
 const CONTRACT: &str = r#"budgets:
@@ -52,6 +53,8 @@ fn the_contracts_example_is_read() {
         mode: Mode::Hard,
         rollback: None,
         predict: None,
+        priority: Priority::Normal,
+        pressure: None,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["support-leads@example.com".into()] },
         http_status: 403,
     };
@@ -571,6 +574,36 @@ fn a_bad_prediction_is_refused() {
     let rolling =
         "budgets:\n  - id: b\n    window: { rolling: 1h }\n    limit: { tokens: 5 }\n    predict: { warn: 5m }\n";
     refused(rolling, 5, 14, "budgets[0].predict", "as much leaves a window that moves as comes");
+}
+
+#[test]
+fn a_priority_is_normal_where_nothing_is_said_and_a_pressure_has_a_step_for_each() {
+    assert_eq!(
+        (one(&with("mode: hard")).priority, one(&with("priority: low")).priority),
+        (Priority::Normal, Priority::Low)
+    );
+    let text =
+        "pressure: { low: { at: 80%, requests: 10, within: 1m }, normal: { at: 0.95, requests: 6, within: 1h } }";
+    let pressure = one(&with(text)).pressure.unwrap();
+    let step = |at, requests, per_s| Some(PressureStep { at: Ppm(at), rate: Rate { requests, per_s } });
+    assert_eq!((pressure.low, pressure.normal), (step(800_000, 10, 60), step(950_000, 6, 3_600)));
+    assert_eq!((pressure.step(Priority::Low), pressure.step(Priority::High)), (pressure.low, None));
+}
+
+#[test]
+fn a_bad_priority_or_pressure_is_refused() {
+    let refused = check;
+    let check = |text: &str, column: usize, field: &str, message| {
+        check(&with(text), 5, column, &format!("budgets[0].{field}"), message);
+    };
+    check("priority: lo", 15, "priority", "did you mean `low`?");
+    check("pressure: {}", 15, "pressure", "say who is slowed");
+    check("pressure: { low: { requests: 1, within: 1m } }", 22, "pressure.low.at", "`at` is missing");
+    check("pressure: { hihg: {} }", 17, "pressure.hihg", "unknown field");
+    let steps = "pressure: { low: { at: 90%, requests: 1, within: 1m }, normal: { at: 80%, requests: 1, within: 1m } }";
+    check(steps, 68, "pressure.normal", "`low` is slowed first");
+    let rolling = "budgets:\n  - id: b\n    window: { rolling: 1h }\n    limit: { tokens: 5 }\n    pressure: { low: { at: 80%, requests: 1, within: 1m } }\n";
+    refused(rolling, 5, 15, "budgets[0].pressure", "does not fill up to an end");
 }
 
 #[test]

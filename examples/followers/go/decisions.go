@@ -27,6 +27,7 @@ type Throttle struct {
 	Requests   uint64 `json:"requests"`
 	PerS       uint64 `json:"per_s"`
 	Burst      uint64 `json:"burst"`
+	By         string `json:"by,omitempty"`
 }
 
 func (d *Decision) blocks() bool { return d.State == "blocked" }

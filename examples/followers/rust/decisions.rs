@@ -38,6 +38,9 @@ pub struct Throttle {
     pub per_s: u64,
     /// How many of them at once.
     pub burst: u64,
+    /// The shared budget that is nearly used up, where that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 impl Decision {

@@ -2,9 +2,11 @@
 
 use usage_types::{Budget, Decision, DecisionState, Mode, ReasonCode, Scope, Throttle, ThrottleReason, TimeUs};
 
-use crate::budgets::BudgetState;
+use crate::budgets::{BudgetState, Budgets};
 use crate::intern::ScopeId;
 use crate::ledger::Ledger;
+use crate::moving::Used;
+use crate::pressure::pressed;
 
 /// How a scope is slowed.
 #[derive(Debug)]
@@ -22,29 +24,38 @@ pub(super) fn may_slow(budget: &Budget) -> bool {
 }
 
 impl Slowed {
-    /// How a scope is slowed that is not blocked, if it is. `last` is what was decided before.
+    /// How a scope is slowed that is not blocked, if it is: of several throttles by the slowest. `last` is what was decided before.
     pub(super) fn of(
         ledger: &Ledger,
+        budgets: &Budgets,
         state: &BudgetState,
         scope: &Scope,
-        found: Option<ScopeId>,
-        last: Option<&Decision>,
+        used: &Used<'_>,
+        (found, last): (Option<ScopeId>, Option<&Decision>),
         now: TimeUs,
     ) -> Option<Self> {
-        let predict = state.budget.predict?;
-        let forecast = state.forecast(ledger, found, now)?;
-        let window = ledger.used_at(state.tracker, found, now).window;
-        let said = last.filter(|last| last.window == window).and_then(|last| {
-            let throttles = [last.throttle.as_ref(), last.would_throttle.as_ref()];
-            throttles.into_iter().flatten().find(|said| said.reason_code == ThrottleReason::PredictedOverspend)
-        });
-        let rate = forecast.slow(&predict, said.map(Throttle::rate))?;
-        let throttle = Some(Throttle::paced(ThrottleReason::PredictedOverspend, rate));
-        let (throttle, would_throttle) = match state.mode_of(scope) {
-            Mode::Shadow => (None, throttle),
-            _ => (throttle, None),
-        };
-        Some(Self { throttle, would_throttle, until: window.end, look_at: forecast.look_at })
+        let is_shadow = state.mode_of(scope) == Mode::Shadow;
+        let mut slowed = Self { throttle: None, would_throttle: None, until: TimeUs(i64::MAX), look_at: None };
+        if let Some((throttle, look_at)) = predicted(ledger, state, used, (found, last), now) {
+            slowed.add(throttle, is_shadow, used.window.end);
+            slowed.look_at = look_at;
+        }
+        // Who has used nothing in the window of now is looked at when something comes.
+        if used.at.or(used.newest()).is_some() {
+            for pressed in pressed(ledger, budgets, state, scope, now) {
+                let own_end = if state.budget.window.is_moving() { pressed.until } else { used.window.end };
+                slowed.add(pressed.throttle, is_shadow || pressed.is_shadow, pressed.until.min(own_end));
+            }
+        }
+        (slowed.throttle.is_some() || slowed.would_throttle.is_some()).then_some(slowed)
+    }
+
+    fn add(&mut self, throttle: Throttle, is_shadow: bool, until: TimeUs) {
+        self.until = self.until.min(until);
+        let place = if is_shadow { &mut self.would_throttle } else { &mut self.throttle };
+        if place.as_ref().is_none_or(|known| throttle.rate().cmp_speed(known.rate()).is_lt()) {
+            *place = Some(throttle);
+        }
     }
 
     /// The decision that says so, made of one that would block.
@@ -59,4 +70,22 @@ impl Slowed {
             ..block
         }
     }
+}
+
+/// How a scope is slowed because its cap would fall too soon, and when to look again.
+fn predicted(
+    ledger: &Ledger,
+    state: &BudgetState,
+    used: &Used<'_>,
+    (found, last): (Option<ScopeId>, Option<&Decision>),
+    now: TimeUs,
+) -> Option<(Throttle, Option<TimeUs>)> {
+    let predict = state.budget.predict?;
+    let forecast = state.forecast(ledger, found, now)?;
+    let said = last.filter(|last| last.window == used.window).and_then(|last| {
+        let throttles = [last.throttle.as_ref(), last.would_throttle.as_ref()];
+        throttles.into_iter().flatten().find(|said| said.reason_code == ThrottleReason::PredictedOverspend)
+    });
+    let rate = forecast.slow(&predict, said.map(Throttle::rate))?;
+    Some((Throttle::paced(ThrottleReason::PredictedOverspend, rate), forecast.look_at))
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use budget_core::{Core, Disposition, Input, Restates, RestoredRow};
 use usage_types::{
     AlertRule, Amount, Budget, BudgetSet, ComputeNs, Cost, CostOrigin, Currency, Dimension, DimensionSet, Dimensions,
-    EventPosition, Every, Limit, Limits, Measure, Mode, Pico, Ppm, Role, Scope, SpecialLimits, TimeUs, Tokens,
-    UsageEvent, WindowSpec,
+    EventPosition, Every, Limit, Limits, Measure, Mode, Pico, Ppm, Priority, Role, Scope, SpecialLimits, TimeUs,
+    Tokens, UsageEvent, WindowSpec,
 };
 
 pub const UTC: chrono_tz::Tz = chrono_tz::UTC;
@@ -135,6 +135,8 @@ pub fn budget(id: &str, matches: &[(Dimension, &str)], per: &[Dimension], tokens
         mode: Mode::Hard,
         rollback: None,
         predict: None,
+        priority: Priority::Normal,
+        pressure: None,
         alerts: AlertRule { at: vec![Ppm(800_000), Ppm::ONE], to: vec!["lead@example.com".into()] },
         http_status: 403,
     }

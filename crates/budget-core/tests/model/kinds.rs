@@ -1,7 +1,10 @@
 //! Random kinds of windows, in zones whose clocks do awkward things.
 
 use budget_core::Tracked;
-use usage_types::{Anchor, Bounds, Dimension, DimensionSet, Every, Span, WindowSpec};
+use usage_types::{
+    Anchor, Bounds, Dimension, DimensionSet, Every, Ppm, Predict, Pressure, PressureStep, Priority, Rate, Span, TimeUs,
+    WindowSpec,
+};
 
 use crate::reference::Random;
 
@@ -42,6 +45,27 @@ pub fn window(random: &mut Random, matches: &[(Dimension, &str)], per: &[Dimensi
         0 | 1 => WindowSpec::rolling(span, zone),
         _ => calendar(random),
     }
+}
+
+/// Whom a budget slows, and who it is to budgets above. Who is slowed when is not of this model: what is said of it must not change what blocks.
+pub fn slowing(random: &mut Random, window: WindowSpec) -> (Option<Predict>, Priority, Option<Pressure>) {
+    let rate = |random: &mut Random| Rate { requests: 1 + random.below(20), per_s: random.pick(&[1, 60, 3_600]) };
+    let priority = random.pick(&[Priority::Normal, Priority::Low, Priority::High]);
+    if window.is_moving() {
+        return (None, priority, None);
+    }
+    let minutes = |random: &mut Random| Some(TimeUs::MINUTE * (1 + random.below(600)) as i64);
+    let predict = Predict {
+        over: Span::minutes(random.pick(&[1, 5, 60])),
+        warn_us: minutes(random).filter(|_| random.one_in(2)),
+        slow_us: minutes(random),
+        floor: rate(random),
+    };
+    let step = |random: &mut Random| {
+        Some(PressureStep { at: Ppm(100_000 * (1 + random.below(10) as u32)), rate: rate(random) })
+    };
+    let pressure = Pressure { low: step(random), normal: step(random).filter(|_| random.one_in(2)) };
+    (Some(predict).filter(|_| random.one_in(3)), priority, Some(pressure).filter(|_| random.one_in(3)))
 }
 
 pub fn tracked(random: &mut Random) -> Vec<Tracked> {

@@ -15,12 +15,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use budget_core::{Check, Core, CoreConfig, DECISIONS_KEPT_US, Effects, HistoryRequest, Restraint};
 use common::{Record, apply, at, currency, set};
-use kinds::{tracked, window};
+use kinds::{slowing, tracked, window};
 use moving::Told;
 use reference::{Model, Random, balances_of, limits_of, reached, tightest};
 use usage_types::{
     AlertRule, Amount, Budget, Currency, Decision, DecisionState, Dimension, Limit, Limits, Measure, Mode, Pico, Ppm,
-    Role, Rollback, Scope, SpecialLimit, SpecialLimits, TimeUs, TokenClass, UsageEvent, Whom, alert_id,
+    Predict, Role, Rollback, Scope, SpecialLimit, SpecialLimits, TimeUs, TokenClass, UsageEvent, Whom, alert_id,
 };
 
 const HORIZON_US: i64 = TimeUs::DAY;
@@ -51,6 +51,7 @@ impl Topics {
                 assert!(before.is_none() || decision.seq == before_seq + 1, "{}", decision.key());
                 let said = |d: &Decision| {
                     let whom = (d.state, d.would_block, d.rolled_back.clone(), d.window);
+                    let whom = (whom, d.throttle.clone(), d.would_throttle.clone(), d.expires_at);
                     (whom, d.limit.clone(), d.overage.clone(), d.http_status, d.measure.clone())
                 };
                 assert!(before.is_none_or(|before| said(&before) != said(&decision)), "said twice: {decision:?}");
@@ -179,8 +180,13 @@ impl World {
             rollback = rollback.filter(|_| random.one_in(2));
         }
         let thresholds = random.pick(&[&[][..], &[800_000, 1_000_000], &[100_000, 500_000, 1_500_000]]);
+        let window = window(random, matches, per);
+        let (predict, priority, pressure) = slowing(random, window);
         Budget {
-            window: window(random, matches, per),
+            window,
+            predict,
+            priority,
+            pressure,
             limits,
             special,
             overcommit: false,
@@ -329,13 +335,20 @@ impl World {
                 let kept = Limits::new(old.limits.iter().map(scaled).collect()).unwrap();
                 let per: Vec<Dimension> = old.per.iter().collect();
                 let special = if self.random.one_in(2) { self.special(&per) } else { old.special.clone() };
-                let Budget { alerts, http_status, limits, .. } = fresh;
+                let Budget { alerts, http_status, limits, priority, .. } = fresh;
+                let (slows, _, pressure) = slowing(&mut self.random, old.window);
+                // Another time that burn is measured over would be another history.
+                let predict = old.predict.zip(slows).map(|(old, slows)| Predict { over: old.over, ..slows });
+                let predict = predict.or(old.predict);
                 let (mode, rollback) = match self.random.one_in(2) && old.per == fresh.per {
                     true => (fresh.mode, fresh.rollback),
                     false => (old.mode, old.rollback),
                 };
                 let limits = if self.random.one_in(3) { limits } else { kept };
-                budgets.insert(id, Budget { limits, special, alerts, mode, rollback, http_status, ..old });
+                budgets.insert(
+                    id,
+                    Budget { limits, special, alerts, mode, rollback, http_status, predict, priority, pressure, ..old },
+                );
             }
             _ => {
                 budgets.insert(id, fresh);
@@ -345,8 +358,8 @@ impl World {
         let asked: HashMap<String, TimeUs> = requests.iter().map(|r| (r.budget.to_string(), r.from)).collect();
         let before = std::mem::take(&mut self.model.budgets);
         let same = |a: &Budget, b: &Budget| {
-            let Budget { alerts, http_status, .. } = b.clone();
-            Budget { alerts, http_status, ..a.clone() } == *b
+            let Budget { alerts, http_status, predict, priority, pressure, .. } = b.clone();
+            Budget { alerts, http_status, predict, priority, pressure, ..a.clone() } == *b
         };
         self.model.rolled_back.retain(|id| budgets.get(id).is_some_and(|budget| same(&before[id].0, budget)));
         for (id, budget) in budgets {

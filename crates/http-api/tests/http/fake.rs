@@ -295,6 +295,7 @@ impl Engine for FakeEngine {
             requests: throttle.requests,
             per_s: throttle.per_s,
             burst: throttle.burst,
+            by: throttle.by,
             remaining: 3,
             reset_at: now().plus_us(7 * TimeUs::SECOND),
             expires_at: decision.expires_at,

@@ -122,6 +122,7 @@ fn of_throttle(ration: &Ration) -> ThrottleFinding {
         requests: throttle.requests,
         per_s: throttle.per_s,
         burst: throttle.burst,
+        by: throttle.by.clone(),
         remaining: *remaining,
         reset_at: *full_at,
         expires_at: window.end,

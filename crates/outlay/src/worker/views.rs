@@ -10,7 +10,9 @@ use budget_core::{BalanceFilter, BalanceView, Kind};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use usage_lake::{AUDIT, QueryInput, Tail, audit_schema, rejected_batch};
-use usage_types::{Budget, BudgetId, Decision, Dimension, Limit, Mode, Predict, Scope, TimeUs, TokenClass, Whom};
+use usage_types::{
+    Budget, BudgetId, Decision, Dimension, Limit, Mode, Predict, Priority, Scope, TimeUs, TokenClass, Whom,
+};
 
 use super::counted::Snapshot;
 use super::invoices;
@@ -246,6 +248,7 @@ fn budgets_schema() -> SchemaRef {
     let mut fields: Vec<Field> = names.map(text).into();
     fields.extend([long("http_status"), text("canary"), text("rollback_over"), long("rollback_at_least")]);
     fields.extend([long("predict_warn_s"), long("predict_slow_s"), long("predict_over_s")]);
+    fields.extend([text("priority"), text("pressure_low"), text("pressure_normal")]);
     fields.push(Field::new("rolled_back", DataType::Boolean, true));
     Arc::new(Schema::new(fields))
 }
@@ -264,6 +267,8 @@ fn budget_rows(budget: &Budget, rolled_back: bool) -> Vec<Value> {
     let canary = if let Mode::Canary(share) = budget.mode { Some(share.to_string()) } else { None };
     let at: Vec<String> = budget.alerts.at.iter().map(ToString::to_string).collect();
     let predicts = |of: fn(&Predict) -> Option<i64>| budget.predict.as_ref().and_then(of).map(|us| us / TimeUs::SECOND);
+    let presses =
+        |priority| budget.pressure.and_then(|pressure| pressure.step(priority)).map(|step| step.at.to_string());
     let row = |limit: Limit, applies_to: Option<String>| {
         json!({
             "id": budget.id,
@@ -287,6 +292,9 @@ fn budget_rows(budget: &Budget, rolled_back: bool) -> Vec<Value> {
             "predict_warn_s": predicts(|predict| predict.warn_us),
             "predict_slow_s": predicts(|predict| predict.slow_us),
             "predict_over_s": predicts(|predict| Some(predict.over.us())),
+            "priority": budget.priority.name(),
+            "pressure_low": presses(Priority::Low),
+            "pressure_normal": presses(Priority::Normal),
             "rolled_back": rolled_back,
         })
     };

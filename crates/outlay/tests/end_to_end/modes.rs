@@ -162,6 +162,49 @@ fn an_overage_and_a_preset_are_in_force_and_told() {
 }
 
 #[test]
+fn low_priority_is_slowed_when_the_budget_that_all_share_is_nearly_used_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let budgets = Budgets::new(dir.path());
+    let zone = zone_without_midnight();
+    let batch = format!(
+        "  - {{ id: batch, match: {{ namespace: shop, team: batch }}, window: {{ every: day, zone: {zone} }}, limit: {{ tokens: 900 }}, priority: low }}\n"
+    );
+    let shared = |tokens| {
+        daily("shop", "shop", tokens, "pressure: { low: { at: 80%, requests: 3, within: 1h } }, alerts: { at: [] }")
+    };
+    budgets.write(&[shared(1000), batch.clone()]);
+    let server = budgets.server(&[]);
+    let (stream, _) = Stream::open(&server);
+    let of = |team: &'static str| [("namespace", "shop"), ("team", team)];
+    server.post_event(&event_with("one", "shop", 10, json!({"team": "batch"})));
+    server.post_event(&event_with("two", "shop", 789, json!({"team": "web"})));
+    wait_until_eq("used", &json!("799"), || server.check(&of("web")).expect(200).json()["used"].clone());
+    server.check(&of("batch")).expect(200);
+    server.post_event(&event_with("three", "shop", 1, json!({"team": "web"})));
+    let decision = stream.decision("batch");
+    let throttle = json!({"reason_code": "PRIORITY_THROTTLED", "requests": 3, "per_s": 3600, "burst": 1, "by": "shop"});
+    assert_eq!((&decision["throttle"], &decision["state"]), (&throttle, &json!("allowed")));
+    wait_until_eq("the decision on the topic", &Some(decision), || {
+        published(&server, "batch|namespace=shop,team=batch")
+    });
+    let refused = check_until(&server, &of("batch"), 429);
+    assert_eq!((refused.header("x-outlay-reason"), refused.header("x-outlay-budget")), ("PRIORITY_THROTTLED", "batch"));
+    assert_eq!(refused.header("ratelimit-policy"), "\"batch\";q=3;w=3600");
+    let retry_after: i64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=1200).contains(&retry_after), "{retry_after}");
+    let body = refused.json();
+    assert_eq!((&body["throttle"]["by"], &body["state"]), (&json!("shop"), &json!("blocked")));
+    assert!(body["detail"].as_str().unwrap().contains("because shop is nearly used up"), "{body}");
+    assert_eq!(server.check(&of("web")).expect(200).header("ratelimit-policy"), "");
+    let row = json!({"id": "batch", "priority": "low", "pressure_low": null});
+    assert_eq!(server.sql("select id, priority, pressure_low from budgets order by id")[0], row);
+
+    // More for all: nobody is slowed.
+    budgets.write(&[shared(5000), batch]);
+    assert_eq!(check_until(&server, &of("batch"), 200).header("ratelimit"), "");
+}
+
+#[test]
 fn a_loop_opens_a_circuit_that_lets_a_trickle_through_and_closes() {
     let dir = tempfile::tempdir().unwrap();
     let budgets = Budgets::new(dir.path());

@@ -352,12 +352,15 @@ fn sentence(answer: &CheckAnswer, fail_reason: Option<&str>) -> String {
         let _ = write!(text, "; {ends} {}", window.end);
     }
     for (throttle, says) in [(&answer.throttle, "throttles"), (&answer.would_throttle, "in shadow would throttle")] {
-        if let Some(ThrottleFinding { budget, scope, reason_code, requests, per_s, .. }) = throttle {
+        if let Some(ThrottleFinding { budget, scope, reason_code, requests, per_s, by, .. }) = throttle {
             let what = rule(CheckReason::Throttled(*reason_code)).0;
             let _ = write!(
                 text,
                 "; {what} {budget} {says} to {requests} requests in {per_s} s for {scope} ({reason_code})"
             );
+            if let Some(by) = by {
+                let _ = write!(text, ", because {by} is nearly used up");
+            }
         }
     }
     if let Some(shadow) = &answer.would_block {

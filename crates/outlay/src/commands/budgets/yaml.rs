@@ -99,6 +99,9 @@ mod tests {
     overrides: [{ limits: [{ tokens: 7 }], match: { user: \"~\" } }]
     alerts: { at: [0.5], to: [a@b.c] }
     mode: soft
+    predict: { warn: 30m, slow: 10m, floor: { requests: 3, within: 1h } }
+    priority: low
+    pressure: { normal: { at: 90%, requests: 5, within: 1m } }
 breakers:
   - id: loops
     per: [agent]
