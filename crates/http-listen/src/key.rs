@@ -18,6 +18,12 @@ impl Secret {
         Self(text.into())
     }
 
+    /// Whether a text is this one, in constant time.
+    #[must_use]
+    pub fn is(&self, given: &str) -> bool {
+        given.as_bytes().ct_eq(self.0.as_bytes()).into()
+    }
+
     /// The text itself; for comparing, never for showing.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -127,6 +127,15 @@ pub struct ServeOptions {
     /// The most rows that one SQL query may answer with [default: 1000000]
     #[arg(long, env = "OUTLAY_SQL_ROWS_MAX", value_name = "N")]
     pub sql_rows_max: Option<u64>,
+    /// Where PostgreSQL's protocol is served, like 127.0.0.1:5432 [default: nowhere]
+    #[arg(long, env = "OUTLAY_PG", value_name = "ADDR")]
+    pub pg: Option<SocketAddr>,
+    /// Certificates (PEM) for TLS of PostgreSQL's protocol, the server's first; without them only clients of this machine are let in
+    #[arg(long, env = "OUTLAY_PG_TLS_CERT", value_name = "FILE", requires = "pg_tls_key")]
+    pub pg_tls_cert: Option<PathBuf>,
+    /// The private key (PEM) of that certificate
+    #[arg(long, env = "OUTLAY_PG_TLS_KEY", value_name = "FILE", requires = "pg_tls_cert")]
+    pub pg_tls_key: Option<PathBuf>,
     /// The admin key; without it one is generated into the data folder and printed once
     #[arg(long, env = "OUTLAY_ADMIN_KEY", value_name = "KEY", hide_env_values = true)]
     pub admin_key: Option<String>,
@@ -179,7 +188,7 @@ impl ServeOptions {
         pick!(data kafka log partitions replication http otlp_grpc otlp_http budgets prices allocation intake schema_registry smtp smtp_ca mail_from commit_interval_ms
               commit_rows
               dedup_hours dedup_ids event_bytes_max sql_memory_mib sql_timeout_s sql_rows_max
-              admin_key check_fail check_lag_ms log_format config)
+              pg pg_tls_cert pg_tls_key admin_key check_fail check_lag_ms log_format config)
     }
 }
 
@@ -243,6 +252,10 @@ pub struct Settings {
     pub sql_timeout: Duration,
     /// Rows of one query's result.
     pub sql_rows_max: u64,
+    /// Where PostgreSQL's protocol is served.
+    pub pg: Option<SocketAddr>,
+    /// Its certificates and their key.
+    pub pg_tls: Option<(PathBuf, PathBuf)>,
     /// The admin key, where one was given.
     pub admin_key: Option<String>,
     /// What checks answer while balances are behind.
@@ -280,6 +293,8 @@ impl Settings {
             ("--allocation", &options.allocation),
             ("--intake", &options.intake),
             ("--smtp-ca", &options.smtp_ca),
+            ("--pg-tls-cert", &options.pg_tls_cert),
+            ("--pg-tls-key", &options.pg_tls_key),
         ] {
             if let Some(path) = path {
                 check_readable(flag, path)?;
@@ -310,6 +325,12 @@ impl Settings {
             sql_memory_mib: options.sql_memory_mib.unwrap_or(1024),
             sql_timeout: Duration::from_secs(options.sql_timeout_s.unwrap_or(30).max(1)),
             sql_rows_max: options.sql_rows_max.unwrap_or(1_000_000).max(1),
+            pg: options.pg,
+            pg_tls: match (options.pg_tls_cert, options.pg_tls_key) {
+                (Some(certificates), Some(key)) => Some((certificates, key)),
+                (None, None) => None,
+                _ => bail!("--pg-tls-cert and --pg-tls-key go together; give both"),
+            },
             admin_key: options.admin_key,
             check: CheckConfig {
                 fail: options.check_fail.unwrap_or_default(),

@@ -34,8 +34,8 @@ pub use lookup::{Chain, EventName, FoundRow, Lookup, rows_of};
 pub use ordered::{OrderedRead, OrderedRows};
 pub use query::worker as query_worker;
 pub use query::{
-    BatchStream, Format, QueryConfig, QueryInput, QueryOutput, QueryPool, QueryStream, QueryTable, RowWriter, Tail,
-    json_text,
+    BatchStream, Format, PgDescription, PgParameter, PgQuery, QueryConfig, QueryInput, QueryOutput, QueryPool,
+    QueryStream, QueryTable, RowWriter, Tail, json_text,
 };
 pub use replay::{ReplayColumns, ReplayFrom, RowStream, StoredRow, rows};
 pub use report::{

@@ -66,6 +66,9 @@ pub fn greet(running: &Running) -> Result<()> {
         .chain([format!("http://{}/v1/traces (HTTP)", addresses.http)])
         .collect();
     writeln!(out, "  otlp   {}", otlp.join(", "))?;
+    if let Some(pg) = addresses.pg {
+        writeln!(out, "  pg     {pg} (PostgreSQL's protocol; the password is the key)")?;
+    }
     writeln!(out, "  data   {}", shared.settings.data.display())?;
     if *key_is_new {
         writeln!(

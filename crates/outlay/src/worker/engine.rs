@@ -61,7 +61,7 @@ type QueryBatches = (SchemaRef, Vec<RecordBatch>);
 pub struct Outlay {
     pub(super) shared: Arc<Shared>,
     publisher: Publisher,
-    queries: QueryPool,
+    pub(super) queries: QueryPool,
     log_address: String,
     /// One at a time: each takes two processors for a while.
     simulations: Semaphore,
@@ -83,7 +83,7 @@ impl Outlay {
     }
 
     /// What a query reads.
-    async fn input(&self, sql: &str) -> Result<QueryInput, ApiProblem> {
+    pub(super) async fn input(&self, sql: &str) -> Result<QueryInput, ApiProblem> {
         let (shared, text) = (Arc::clone(&self.shared), sql.to_owned());
         blocking(move || query_input(&shared, &text)).await
     }

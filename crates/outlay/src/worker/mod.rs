@@ -20,6 +20,7 @@ mod mail;
 mod manage;
 mod metrics;
 mod otlp;
+mod pg;
 mod publish;
 mod record;
 mod recover;

@@ -25,6 +25,16 @@ impl QueryCount {
         Self { shared: Arc::clone(shared), begun: Instant::now(), result: "cancelled" }
     }
 
+    /// Notes that its rows are on their way, to somebody who may still leave.
+    pub fn open(&mut self) {
+        self.result = "cancelled";
+    }
+
+    /// Notes that all of them are there.
+    pub fn done(&mut self) {
+        self.result = "ok";
+    }
+
     /// Notes how it ended.
     pub fn note<T>(&mut self, result: Result<T, LakeError>) -> Result<T, LakeError> {
         self.result = if result.is_ok() { "ok" } else { "error" };
@@ -41,12 +51,11 @@ impl Drop for QueryCount {
 /// The rows as a body: whole where they are, else piece by piece. What fails in the middle cuts the connection, since the status is sent by
 /// then; JSON lines first get one that says why.
 pub fn body(mut rows: QueryStream, mut count: QueryCount) -> QueryBody {
-    let whole = rows.whole();
-    count.result = "ok";
-    if let Some(whole) = whole {
+    if let Some(whole) = rows.whole() {
+        count.done();
         return QueryBody::Bytes(whole);
     }
-    count.result = "cancelled";
+    count.open();
     QueryBody::Stream(Box::pin(stream::unfold(Some(State { rows, count, cut: None }), next)))
 }
 
@@ -65,12 +74,12 @@ async fn next(state: Option<State>) -> Option<(Result<Bytes, io::Error>, Option<
         return Some((Err(error), None));
     }
     let Some(piece) = state.rows.next().await else {
-        state.count.result = "ok";
+        state.count.done();
         return None;
     };
     let error = match state.count.note(piece) {
         Ok(bytes) => {
-            state.count.result = "cancelled";
+            state.count.open();
             return Some((Ok(bytes), Some(state)));
         }
         Err(error) => error,

@@ -34,7 +34,7 @@ use super::publish::EffectsPublisher;
 use super::restate::Restater;
 use super::schemas::Schemas;
 use super::shared::Shared;
-use super::{allocation, budgets, increases, otlp, recover};
+use super::{allocation, budgets, increases, otlp, pg, recover};
 use crate::options::{LogChoice, Settings};
 
 /// Name of the file in the data folder that says where the server listens, while it runs.
@@ -55,6 +55,9 @@ pub struct Addresses {
     /// OTLP over HTTP beside the main address, where it is taken.
     #[serde(default)]
     pub otlp_http: Option<SocketAddr>,
+    /// PostgreSQL's protocol, where it is served.
+    #[serde(default)]
+    pub pg: Option<SocketAddr>,
     /// Bootstrap servers of the log.
     pub log: String,
     /// The process.
@@ -78,7 +81,8 @@ pub struct Running {
     commit: JoinHandle<()>,
     work: SyncSender<Work>,
     http: tokio::task::JoinHandle<()>,
-    otlp: Vec<tokio::task::JoinHandle<()>>,
+    /// OTLP's and PostgreSQL's.
+    listeners: Vec<tokio::task::JoinHandle<()>>,
     mail: tokio::task::JoinHandle<()>,
     audit: tokio::task::JoinHandle<()>,
 }
@@ -134,20 +138,29 @@ pub async fn start(settings: Settings) -> Result<Running> {
     http_config.intake = Arc::clone(&intake);
     http_config.check = shared.settings.check;
     let entrance = entrance(&admin_key, &engine, &intake);
+    let pg = pg::listen(&shared.settings, Secret::new(admin_key.clone()), &engine).await?;
     let server = Server::bind(http_config, engine)
         .await
         .context("cannot serve HTTP; give it another --http address")?
         .with_routes(otlp_server::http_routes(&entrance));
     let otlp = otlp::listen(&shared.settings, &entrance).await?;
     let [otlp_grpc, otlp_http] = otlp.each_ref().map(|server| server.as_ref().map(otlp_server::Server::addr));
-    let addresses = Addresses { http: server.addr(), otlp_grpc, otlp_http, log: brokers, pid: std::process::id() };
+    let addresses = Addresses {
+        http: server.addr(),
+        otlp_grpc,
+        otlp_http,
+        pg: pg.as_ref().map(pg_server::PgServer::addr),
+        log: brokers,
+        pid: std::process::id(),
+    };
 
     let (stop, stopped) = watch::channel(false);
     let commit = spawn_commit(&shared, lake, work.clone(), work_queue)?;
     let ingest = spawn_ingest(&shared, reader, intake, work.clone(), ends)?;
     let http = tokio::spawn(server.run(until_stopped(stopped.clone())));
-    let otlp =
+    let mut listeners: Vec<_> =
         otlp.into_iter().flatten().map(|server| tokio::spawn(server.run(until_stopped(stopped.clone())))).collect();
+    listeners.extend(pg.map(|server| tokio::spawn(server.run(until_stopped(stopped.clone())))));
     let mail = {
         let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
         tokio::spawn(async move { shared.mail.run(until_stopped(stopped)).await })
@@ -174,7 +187,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         commit,
         work,
         http,
-        otlp,
+        listeners,
         mail,
         audit,
     })
@@ -197,7 +210,7 @@ impl Running {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
         let _cancelled = self.http.await;
-        for listener in self.otlp {
+        for listener in self.listeners {
             let _cancelled = listener.await;
         }
         let (ingest, commit, work) = (self.ingest, self.commit, self.work);

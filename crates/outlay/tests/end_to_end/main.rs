@@ -22,6 +22,7 @@ mod invoicing;
 mod managing;
 mod modes;
 mod planning;
+mod postgres;
 mod querying;
 mod rejecting;
 mod reporting;

@@ -12,6 +12,7 @@
 mod defaults;
 mod encode;
 mod pool;
+mod postgres;
 mod protocol;
 mod sandbox;
 mod stream;
@@ -27,6 +28,7 @@ use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 pub use encode::{Format, RowWriter, json_text};
 pub use pool::{QueryConfig, QueryOutput, QueryPool};
+pub use postgres::{PgDescription, PgParameter, PgQuery};
 pub use stream::{BatchStream, QueryStream};
 
 use crate::LakeError;

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::encode::Format;
-use super::protocol::{Done, Request, RequestTable, header, stream};
+use super::postgres::{PgDescription, PgQuery};
+use super::protocol::{Done, Question, Request, RequestTable, header, read_stream, stream};
 use super::stream::{BatchStream, Conversation, QueryStream};
 use super::worker::{MEMORY_VARIABLE, limit_bytes};
 use super::{QueryInput, QueryTable};
@@ -163,12 +164,16 @@ impl QueryPool {
     /// # Errors
     /// [`LakeError::Sql`] where the query is wrong, not allowed or fails; the `Query…` errors where a limit is reached.
     pub async fn query(&self, sql: &str, input: QueryInput, format: Format) -> Result<QueryOutput, LakeError> {
-        let mut stream = self.open(sql, input, format, self.0.config.bytes_max).await?;
+        let stream = self.open(Question::Rows(sql.to_owned()), input, format, self.0.config.bytes_max).await?;
+        Self::whole(stream).await
+    }
+
+    async fn whole(mut stream: QueryStream) -> Result<QueryOutput, LakeError> {
         let mut bytes = Vec::new();
         while let Some(piece) = stream.next().await {
             bytes.extend_from_slice(&piece?);
         }
-        Ok(QueryOutput { format, bytes, rows: stream.rows().unwrap_or_default() })
+        Ok(QueryOutput { format: stream.format(), bytes, rows: stream.rows().unwrap_or_default() })
     }
 
     /// Runs a query and returns its result as it is made, in bounded memory whatever its size; what comes only at its end, as Parquet does,
@@ -178,7 +183,29 @@ impl QueryPool {
     /// As [`query`](Self::query), for what fails before the first MiB; what fails later is in the stream.
     pub async fn stream(&self, sql: &str, input: QueryInput, format: Format) -> Result<QueryStream, LakeError> {
         let bytes_max = if format.is_streamed() { u64::MAX } else { self.0.config.bytes_max };
-        self.open(sql, input, format, bytes_max).await
+        self.open(Question::Rows(sql.to_owned()), input, format, bytes_max).await
+    }
+
+    /// Runs a query in PostgreSQL's dialect and returns its result as batches as they are made.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn pg_rows(&self, query: PgQuery, input: QueryInput) -> Result<BatchStream, LakeError> {
+        BatchStream::of(self.open(Question::PgRows(query), input, Format::Arrow, u64::MAX).await?).await
+    }
+
+    /// What a query in PostgreSQL's dialect takes and gives. It is planned in a child like any other, and not run.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn pg_describe(&self, query: PgQuery, input: QueryInput) -> Result<PgDescription, LakeError> {
+        let stream = self.open(Question::PgDescribe(query), input, Format::Arrow, self.0.config.bytes_max).await?;
+        let output = Self::whole(stream).await?;
+        let mut bytes = output.bytes.as_slice();
+        let (parameters, _) = read_stream(&mut bytes)?;
+        let (columns, _) = read_stream(&mut bytes)?;
+        let parameters = parameters.fields().iter().map(|field| field.data_type().clone()).collect();
+        Ok(PgDescription { parameters, columns })
     }
 
     /// Runs a query and returns its result as batches as they are made.
@@ -191,7 +218,7 @@ impl QueryPool {
 
     async fn open(
         &self,
-        sql: &str,
+        question: Question,
         input: QueryInput,
         format: Format,
         bytes_max: u64,
@@ -200,7 +227,7 @@ impl QueryPool {
         let waits = Waiting::enter(inner, config.running_max + config.waiting_max)?;
         let permit = Arc::clone(&inner.running).acquire_owned().await;
         let permit = permit.map_err(|error| LakeError::QueryWorker(error.to_string()))?;
-        let request = self.request(sql, input, format, bytes_max).await?;
+        let request = self.request(question, input, format, bytes_max).await?;
         let child = self.take()?;
         // The next one starts while this one works.
         self.warm()?;
@@ -228,14 +255,14 @@ impl QueryPool {
     /// The bytes of a request, part by part.
     async fn request(
         &self,
-        sql: &str,
+        question: Question,
         input: QueryInput,
         format: Format,
         bytes_max: u64,
     ) -> Result<Vec<Vec<u8>>, LakeError> {
         let config = &self.0.config;
         let mut request = Request {
-            sql: sql.to_owned(),
+            question,
             format,
             rows_max: config.rows_max,
             bytes_max,

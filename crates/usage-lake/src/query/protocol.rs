@@ -14,6 +14,7 @@ use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
 
 use super::encode::Format;
+use super::postgres::PgQuery;
 use crate::LakeError;
 use crate::datafile::FileRef;
 
@@ -31,7 +32,7 @@ pub(super) const FRAME_DONE: u8 = b'O';
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
-    pub sql: String,
+    pub question: Question,
     pub format: Format,
     pub rows_max: u64,
     pub bytes_max: u64,
@@ -39,6 +40,17 @@ pub(super) struct Request {
     pub memory_bytes: u64,
     pub deadline_ms: u64,
     pub tables: Vec<RequestTable>,
+}
+
+/// What is asked, by which door.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Question {
+    /// In DataFusion's own dialect.
+    Rows(String),
+    /// In PostgreSQL's.
+    PgRows(PgQuery),
+    /// What a query takes and gives, without running it: two streams without rows, of its parameters and of its columns.
+    PgDescribe(PgQuery),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
@@ -23,14 +23,16 @@ use object_store::local::LocalFileSystem;
 use url::Url;
 
 use super::encode::Encoder;
+use super::postgres::{self, PgDescription};
 use super::protocol::{
-    Done, FRAME_BYTES_MAX, FRAME_DATA, FRAME_DONE, FRAME_FAILURE, Failure, Request, RequestTable, read_header,
-    read_stream, write_frame,
+    Done, FRAME_BYTES_MAX, FRAME_DATA, FRAME_DONE, FRAME_FAILURE, Failure, Question, Request, RequestTable,
+    read_header, read_stream, stream, write_frame,
 };
 use super::sandbox::{Confinement, confine, limit_memory};
 use super::table::LakeTable;
 use super::tag;
 use crate::LakeError;
+use crate::schema::with_texts_as;
 
 /// The environment variable with the memory limit in bytes: it must hold before the request is read.
 pub(super) const MEMORY_VARIABLE: &str = "OUTLAY_QUERY_MEMORY_BYTES";
@@ -140,12 +142,31 @@ fn panicked(message: &str) -> Failure {
 }
 
 async fn answer(request: &Request, tables: Vec<Table>) -> Result<u64, Failure> {
+    let schemas: Vec<(String, SchemaRef)> =
+        tables.iter().map(|(table, schema, _)| (table.name.clone(), Arc::clone(schema))).collect();
     let context = session(request, tables)?;
-    let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let frame = context.sql_with_options(&request.sql, options).await.map_err(failure)?;
+    let mut names = None;
+    let frame = match &request.question {
+        Question::Rows(sql) => {
+            let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+            context.sql_with_options(sql, options).await.map_err(failure)?
+        }
+        Question::PgRows(query) => {
+            postgres::prepare(&context, &schemas, &query.user).map_err(failure)?;
+            let (plan, told) = postgres::plan(&context, query, &schemas).await.map_err(failure)?;
+            names = told;
+            context.execute_logical_plan(plan).await.map_err(failure)?
+        }
+        Question::PgDescribe(query) => {
+            postgres::prepare(&context, &schemas, &query.user).map_err(failure)?;
+            let description = postgres::describe(&context, query, &schemas).await.map_err(failure)?;
+            return describe(&description).map(|()| 0);
+        }
+    };
     let mut stream = frame.execute_stream().await.map_err(failure)?;
     let worker = |error: LakeError| Failure::Worker(error.to_string());
-    let mut encoder = Encoder::new(request.format, &stream.schema()).map_err(worker)?;
+    let schema = names.map_or_else(|| stream.schema(), |names| postgres::renamed(&stream.schema(), &names));
+    let mut encoder = Encoder::new(request.format, &schema).map_err(worker)?;
     let mut output = Output { sent: AtomicU64::new(0), max: request.bytes_max };
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
@@ -164,6 +185,16 @@ async fn answer(request: &Request, tables: Vec<Table>) -> Result<u64, Failure> {
     }
     output.send(&encoder.finish().map_err(worker)?)?;
     Ok(rows)
+}
+
+/// Sends what a query takes and gives.
+fn describe(description: &PgDescription) -> Result<(), Failure> {
+    let worker = |error: LakeError| Failure::Worker(error.to_string());
+    // With plain texts, as its rows have.
+    let columns = with_texts_as(&description.columns, &DataType::Utf8);
+    let mut bytes = stream(&postgres::as_schema(&description.parameters), &[]).map_err(worker)?;
+    bytes.extend(stream(&columns, &[]).map_err(worker)?);
+    Output { sent: AtomicU64::new(0), max: u64::MAX }.send(&bytes)
 }
 
 struct Output {
@@ -198,8 +229,14 @@ fn session(request: &Request, tables: Vec<Table>) -> Result<SessionContext, Fail
         .with_object_store_registry(Arc::new(registry))
         .build_arc()
         .map_err(fail)?;
-    let config = SessionConfig::new()
-        .with_information_schema(true)
+    let is_postgres = !matches!(request.question, Question::Rows(_));
+    let config = if is_postgres {
+        // Its own `information_schema` tells types by their names in PostgreSQL.
+        SessionConfig::new().with_default_catalog_and_schema(postgres::DATABASE, postgres::SCHEMA)
+    } else {
+        SessionConfig::new().with_information_schema(true)
+    };
+    let config = config
         .with_target_partitions(request.threads.max(1))
         // `user` and `offset` are columns here; the generic dialect takes `user` for a function.
         .set_str("datafusion.sql_parser.dialect", "DuckDB")
