@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use usage_types::{Budget, Decision, Mode, Priority, Scope, Throttle, ThrottleReason, TimeUs};
+use usage_types::{Budget, Decision, Mode, Scope, Throttle, ThrottleReason, TimeUs};
 
 use crate::budgets::{BudgetState, Budgets};
 use crate::intern::{ScopeId, Sym};
@@ -84,9 +84,6 @@ pub(crate) fn pressed(
     now: TimeUs,
 ) -> Vec<Pressed> {
     let mut pressed = Vec::new();
-    if state.budget.priority == Priority::High {
-        return pressed;
-    }
     for above in budgets.pressing().filter(|above| may_press(&above.budget, &state.budget)) {
         let budget = &above.budget;
         let step = budget.pressure.and_then(|pressure| pressure.step(state.budget.priority));
