@@ -33,6 +33,8 @@ struct Watch {
     circuits: HashMap<Scope, Circuit>,
     /// Scopes whose circuits have opened since they were asked for.
     opened: Vec<Scope>,
+    /// How long something may depend on the newest event of a circuit.
+    kept_us: i64,
 }
 
 /// The circuit of a scope.
@@ -155,7 +157,12 @@ impl Breakers {
             self.watches.iter().filter(|(id, watch)| !same(id, watch)).map(|(id, _)| Arc::clone(id)).collect();
         gone.iter().for_each(|id| drop(self.watches.remove(id)));
         for (id, breaker) in breakers {
-            let new = || Watch { breaker: Arc::clone(breaker), circuits: HashMap::new(), opened: Vec::new() };
+            let new = || Watch {
+                breaker: Arc::clone(breaker),
+                circuits: HashMap::new(),
+                opened: Vec::new(),
+                kept_us: kept_us(breaker),
+            };
             self.watches.entry(Arc::clone(id)).or_insert_with(new);
         }
         gone
@@ -188,7 +195,9 @@ impl Breakers {
         for watch in self.watches.values_mut() {
             let breaker = &watch.breaker;
             let Some(scope) = breaker.scope_of(|dim| event.dimensions.get(dim)) else { continue };
-            let known = watch.circuits.get_mut(&scope);
+            // One that nothing depends on any more is forgotten at no certain time: it is gone from the first moment on at which it may be.
+            let kept_us = watch.kept_us;
+            let known = watch.circuits.get_mut(&scope).filter(|circuit| circuit.newest.plus_us(kept_us) > append);
             let opened = match known {
                 Some(circuit) => circuit.note(breaker, event, cost, append),
                 None => {
@@ -236,12 +245,15 @@ impl Breakers {
     /// Forgets circuits that nothing depends on any more.
     pub(crate) fn forget_idle(&mut self, append_time: TimeUs) {
         for watch in self.watches.values_mut() {
-            let past = |trip: &Trip| trip.within_us + trip.surge.map_or(0, |surge| surge.of_us);
-            let longest = watch.breaker.trips.iter().map(past).max().unwrap_or(0);
-            let kept = longest.max(watch.breaker.open_us + watch.breaker.half_open_us);
-            watch.circuits.retain(|_, circuit| circuit.newest.plus_us(kept) > append_time);
+            watch.circuits.retain(|_, circuit| circuit.newest.plus_us(watch.kept_us) > append_time);
         }
     }
+}
+
+fn kept_us(breaker: &Breaker) -> i64 {
+    let past = |trip: &Trip| trip.within_us + trip.surge.map_or(0, |surge| surge.of_us);
+    let longest = breaker.trips.iter().map(past).max().unwrap_or(0);
+    longest.max(breaker.open_us + breaker.half_open_us)
 }
 
 impl Watch {

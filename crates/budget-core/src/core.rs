@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use usage_types::{
-    Alert, BudgetId, BudgetSet, Decision, Dimension, Dimensions, Role, Scope, TimeUs, UsageEvent, decision_key,
+    Alert, BudgetId, BudgetSet, Cost, Decision, Dimension, Dimensions, Role, Scope, TimeUs, UsageEvent, decision_key,
 };
 
 use crate::alert::Alerts;
@@ -211,6 +211,12 @@ impl Core {
             self.jobs.note(row.dimensions, row.time, progress);
         }
         self.ledger.fold(&[row_fold(row)]);
+    }
+
+    /// Meters an event of the past for circuit breakers as if the log had taken it at this time, and counts it nowhere: for simulations, beside
+    /// [`Core::restore`], which meters nothing.
+    pub fn meter(&mut self, event: &UsageEvent<'_>, cost: Option<Cost>, time: TimeUs) {
+        self.breakers.note(event, cost, time);
     }
 
     /// The append time of the earliest row whose id is still remembered. [`Core::restore`] needs all rows from then on, whatever their

@@ -93,7 +93,7 @@ fn measure(what: &str, budgets: &str, rows: usize) {
             })
             .collect();
         let start_ns = cpu_ns();
-        made.iter().for_each(|row| simulation.row(row));
+        made.iter().for_each(|row| simulation.row(row, None));
         spent_ns += cpu_ns() - start_ns;
         bytes = bytes.max(simulation.bytes());
     }

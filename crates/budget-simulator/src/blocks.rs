@@ -3,6 +3,7 @@
 //! Blocks are found by the values of their scope's dimensions: one look-up for each set of dimensions that is blocked now, however many
 //! budgets and scopes there are. While nothing is blocked it costs nothing.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
@@ -14,12 +15,29 @@ pub(crate) struct InForce {
     /// The place of its scope in the list of outcomes.
     pub(crate) place: usize,
     pub(crate) until: TimeUs,
+    /// Or breaker.
     pub(crate) budget: BudgetId,
+    pub(crate) by: By,
     /// Whether it refuses, or only would.
     pub(crate) effective: bool,
 }
 
-/// The blocks that a row meets, by the places of their scopes: of several the one that lasts longest; among equals that of the first budget by id.
+/// What blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum By {
+    Breaker,
+    Budget,
+}
+
+impl InForce {
+    /// Of several blocks the one that comes last in this order is named, as by `/v1/check`: the one that lasts longest, but of those that refuse one of a budget
+    /// before any of a breaker; among equals that of the first by id.
+    fn order(&self) -> (Option<By>, TimeUs, By, Reverse<&str>) {
+        (self.effective.then_some(self.by), self.until, self.by, Reverse(&*self.budget))
+    }
+}
+
+/// The blocks that a row meets, by the places of their scopes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Met {
     /// That refuses it.
@@ -90,9 +108,7 @@ impl Blocks {
             }
             for block in shape.by_values.get(&self.key).into_iter().flatten() {
                 let found = if block.effective { &mut refusing } else { &mut shadow };
-                let is_better =
-                    |best: &InForce| best.until.cmp(&block.until).then_with(|| block.budget.cmp(&best.budget)).is_lt();
-                if found.is_none_or(is_better) {
+                if found.is_none_or(|best| best.order() < block.order()) {
                     *found = Some(block);
                 }
             }

@@ -12,4 +12,4 @@ mod outcome;
 mod simulation;
 
 pub use crate::outcome::{AlertRaised, Block, Blocked, BudgetOutcome, Outcome, RolledBack, ScopeOutcome, Spend};
-pub use crate::simulation::{Settings, Simulation};
+pub use crate::simulation::{Settings, Simulation, Tags};

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use budget_core::RestoredRow;
-use usage_types::{Alert, Budget, BudgetId, Currency, Decision, DecisionState, Pico, Scope, TimeUs, Window};
+use usage_types::{
+    Alert, Breaker, Budget, BudgetId, Currency, Decision, DecisionState, Mode, Pico, Scope, TimeUs, Window,
+};
 
 /// What rows come to. Each is a sum of what the rows say; wide enough for any number of rows. Below zero only where more was taken back than used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -164,9 +166,9 @@ impl AlertRaised {
 /// What became of one scope by one budget.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScopeOutcome {
-    /// The budget.
+    /// The budget, or breaker.
     pub budget: BudgetId,
-    /// Whose balance.
+    /// Whose balance, or circuit.
     pub scope: Scope,
     /// Its blocks.
     pub blocked: Blocked,
@@ -180,11 +182,13 @@ pub struct ScopeOutcome {
     pub alerts: Vec<AlertRaised>,
 }
 
-/// What became of one budget.
+/// What became of one budget, or circuit breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetOutcome {
     /// Its id.
     pub id: BudgetId,
+    /// Whether it is a circuit breaker; its blocks are the times that its circuits are open.
+    pub is_breaker: bool,
     /// What it does when it is reached: [`usage_types::Mode::name`].
     pub mode: &'static str,
     /// How many of its scopes would have been blocked.
@@ -202,10 +206,19 @@ pub struct BudgetOutcome {
 }
 
 impl BudgetOutcome {
-    pub(crate) fn new(budget: &Budget) -> Self {
+    pub(crate) fn of_budget(budget: &Budget) -> Self {
+        Self::new(&budget.id, budget.mode, false)
+    }
+
+    pub(crate) fn of_breaker(breaker: &Breaker) -> Self {
+        Self::new(&breaker.id, breaker.mode, true)
+    }
+
+    fn new(id: &BudgetId, mode: Mode, is_breaker: bool) -> Self {
         Self {
-            id: budget.id.clone(),
-            mode: budget.mode.name(),
+            id: id.clone(),
+            is_breaker,
+            mode: mode.name(),
             scopes_blocked: 0,
             blocked: Blocked::default(),
             scopes_would_block: 0,
@@ -233,7 +246,7 @@ pub struct Outcome {
     pub refused: Spend,
     /// What was not refused, and would be if no budget were in shadow; each row once.
     pub would_refuse: Spend,
-    /// Every budget, by id, also those that did nothing.
+    /// Every budget and breaker, by id, also those that did nothing.
     pub budgets: Vec<BudgetOutcome>,
     /// Scopes that would have been blocked or alerted, by budget and scope.
     pub scopes: Vec<ScopeOutcome>,

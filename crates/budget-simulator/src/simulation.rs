@@ -1,18 +1,26 @@
 //! One set of budgets over one stretch of time.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use budget_core::{Core, CoreConfig, HistoryRequest, RestoredRow};
-use usage_types::{Alert, BudgetSet, Decision, DecisionState, TimeUs, decision_key};
+use usage_types::{
+    Alert, BudgetSet, Cost, CostOrigin, Decision, DecisionState, Role, TimeUs, UsageEvent, decision_key,
+};
 
-use crate::blocks::{Blocks, InForce, Met};
+use crate::blocks::{Blocks, By, InForce, Met};
 use crate::outcome::{AlertRaised, Block, Blocked, BudgetOutcome, Outcome, RolledBack, ScopeOutcome, Spend};
 
 /// Rows between two times that ended windows are forgotten: often enough that they do not pile up, seldom enough to cost nothing.
 const FORGET_ROWS: u32 = 65_536;
 /// What one scope, block or alert takes about, in bytes, with its texts.
 const DETAIL_BYTES: usize = 512;
+/// What a circuit takes about.
+const CIRCUIT_BYTES: usize = 2_048;
+
+/// The tags of an event.
+pub type Tags<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
 /// What is simulated.
 #[derive(Debug, Clone, Copy)]
@@ -97,11 +105,12 @@ impl Simulation {
     pub fn bytes(&self) -> usize {
         let stats = self.core.stats();
         let kept = self.scopes.len() + stats.decisions + stats.alerts + self.details;
-        stats.balances_bytes + stats.dedup_bytes + kept * DETAIL_BYTES
+        stats.balances_bytes + stats.dedup_bytes + kept * DETAIL_BYTES + stats.circuits * CIRCUIT_BYTES
     }
 
-    /// The next row. One that comes before [`Simulation::history_from`] or after the end is ignored.
-    pub fn row(&mut self, row: &RestoredRow<'_>) {
+    /// The next row. One that comes before [`Simulation::history_from`] or after the end is ignored. `burn`: the tags of one that breakers meter, which
+    /// is usage that was reported when it was made; `None`: it is something else.
+    pub fn row(&mut self, row: &RestoredRow<'_>, burn: Option<Tags<'_>>) {
         // Neither is looked at in rows of the lake, and its own append time would have old rows forgotten.
         let row = RestoredRow { id: "", source: "", append_time: row.time, ..*row };
         if row.time >= self.settings.to {
@@ -126,7 +135,31 @@ impl Simulation {
             return;
         }
         self.core.restore(&row);
+        if let Some(tags) = burn.filter(|_| !self.set.breakers.is_empty()) {
+            self.meter(&row, tags);
+        }
         self.look(row.time);
+    }
+
+    /// Has breakers meter a row, at its own time.
+    fn meter(&mut self, row: &RestoredRow<'_>, tags: Tags<'_>) {
+        let event = UsageEvent {
+            id: None,
+            source: Cow::Borrowed(""),
+            time: row.time,
+            dimensions: row.dimensions.clone(),
+            tokens: row.tokens,
+            requests: row.requests,
+            tool_calls: row.tool_calls,
+            images: row.images,
+            compute: row.compute,
+            role: Role::Usage,
+            cost: None,
+            tags,
+            progress: row.progress,
+        };
+        let cost = row.cost.map(|(amount, currency)| Cost { amount, currency, origin: CostOrigin::Event });
+        self.core.meter(&event, cost, row.time);
     }
 
     /// Has all happen that happens by itself until then.
@@ -213,8 +246,9 @@ impl Simulation {
 
     fn put_in_force(&mut self, place: usize, decision: &Decision) {
         let budget = self.scopes[place].outcome.budget.clone();
+        let by = if self.set.breakers.contains_key(&budget) { By::Breaker } else { By::Budget };
         let effective = decision.state == DecisionState::Blocked;
-        self.blocks.insert(&decision.scope, InForce { place, until: decision.expires_at, budget, effective });
+        self.blocks.insert(&decision.scope, InForce { place, until: decision.expires_at, budget, by, effective });
     }
 
     /// Ends the block that is in force for a scope. `has_ended`: not only the simulation has.
@@ -262,7 +296,9 @@ impl Simulation {
         scopes.retain(|scope| scope.blocked.count + scope.would_block.count + scope.alerts_count > 0);
         scopes.sort_by(|a, b| (&a.budget, &a.scope).cmp(&(&b.budget, &b.scope)));
         let mut budgets: Vec<BudgetOutcome> =
-            self.set.budgets.values().map(|budget| BudgetOutcome::new(budget)).collect();
+            self.set.budgets.values().map(|budget| BudgetOutcome::of_budget(budget)).collect();
+        budgets.extend(self.set.breakers.values().map(|breaker| BudgetOutcome::of_breaker(breaker)));
+        budgets.sort_by(|a, b| a.id.cmp(&b.id));
         for scope in &scopes {
             if let Ok(at) = budgets.binary_search_by(|budget| budget.id.cmp(&scope.budget)) {
                 budgets[at].add(scope);

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use budget_core::RestoredRow;
-use budget_simulator::{Outcome, Settings, Simulation};
+use budget_simulator::{Outcome, Settings, Simulation, Tags};
 use usage_types::{BudgetSet, ComputeNs, Currency, Dimension, Dimensions, Pico, TimeUs, Tokens};
 
 use naive::{Naive, Seen};
@@ -86,6 +86,23 @@ budgets:
     window: { every: week, zone: UTC }
     limits: [{ tool_calls: 300 }, { tokens: 900000 }]
     alerts: { at: [0.1, 0.35, 1.0] }
+breakers:
+  - id: burst
+    per: [user]
+    trip: [{ requests: 6, within: 2m }, { cost: "0.9 EUR", within: 5m }]
+    open_for: 10m
+    half_open: { for: 10m, requests: 2 }
+  - id: surge
+    match: { namespace: a }
+    per: [team]
+    trip: [{ tokens: 5000, within: 5m, times: 3, of: 2h }]
+    open_for: 15m
+    half_open: { for: 1m, requests: 1 }
+  - id: the-same
+    mode: shadow
+    per: [session]
+    trip: [{ repeats: 5, within: 4m, tag: prompt_hash }, { tool_calls: 12, within: 10m }]
+    open_for: 20m
 "#;
 
 /// A small generator (SplitMix64), so that runs are alike.
@@ -113,6 +130,8 @@ struct Row {
     compute: ComputeNs,
     cost: Option<(Pico, Currency)>,
     reversal: bool,
+    /// Its tags, where breakers meter it.
+    burn: Option<BTreeMap<String, String>>,
 }
 
 impl Row {
@@ -133,12 +152,17 @@ impl Row {
             progress: None,
         }
     }
+
+    fn tags(&self) -> Option<Tags<'_>> {
+        Some(self.burn.as_ref()?.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect())
+    }
 }
 
 /// Rows of two days and a half, from a day before [`FROM`] on: bursts, equal times, rows without a team, a user, a session or a price, costs in two
 /// currencies, adjustments up and down, and rows that are taken back.
 fn history(seed: u64) -> Vec<Row> {
     let mut random = Random(seed);
+    let mut of_tags = Random(!seed);
     let mut time = FROM.plus_us(-TimeUs::DAY);
     let mut rows: Vec<Row> = Vec::new();
     for _ in 0..1_500 {
@@ -175,6 +199,10 @@ fn history(seed: u64) -> Vec<Row> {
             compute: ComputeNs(random.below(3_000_000_000)),
             cost: (random.below(8) > 0).then_some((cost, currency)),
             reversal: false,
+            burn: Some(match of_tags.below(4) {
+                0 => BTreeMap::new(),
+                _ => [("prompt_hash".to_owned(), of_tags.below(2).to_string())].into(),
+            }),
         };
         match random.below(25) {
             // An adjustment.
@@ -187,13 +215,14 @@ fn history(seed: u64) -> Vec<Row> {
                     images: 0,
                     compute: ComputeNs(0),
                     cost: Some((Pico(sign * cost.0 * 4), currency)),
+                    burn: None,
                     ..row
                 };
             }
             1 if !rows.is_empty() => {
                 let taken_back = rows[random.below(rows.len() as u64) as usize].clone();
                 if !taken_back.reversal {
-                    row = Row { time, reversal: true, ..taken_back };
+                    row = Row { time, reversal: true, burn: None, ..taken_back };
                 }
             }
             _ => {}
@@ -217,6 +246,7 @@ fn one_request(second: i64, user: &'static str) -> Row {
         compute: ComputeNs(0),
         cost: None,
         reversal: false,
+        burn: Some(BTreeMap::new()),
     }
 }
 
@@ -224,7 +254,7 @@ fn simulate(set: &Arc<BudgetSet>, rows: &[Row], settings: Settings) -> Outcome {
     let mut simulation = Simulation::new(Arc::clone(set), settings);
     let from = simulation.history_from();
     for row in rows.iter().filter(|row| row.time >= from) {
-        simulation.row(&row.restored());
+        simulation.row(&row.restored(), row.tags());
     }
     simulation.finish()
 }
@@ -262,7 +292,7 @@ fn compare(seed: u64, to: TimeUs, count_refused: bool) -> Outcome {
     let outcome = simulate(&set, &rows, settings);
     let found = seen(&outcome);
     let mut naive = Naive::new(&set, FROM, to, count_refused, &found.alerts);
-    rows.iter().for_each(|row| naive.row(row.restored()));
+    rows.iter().for_each(|row| naive.row(row.restored(), row.burn.as_ref()));
     let expected = naive.finish();
     assert_eq!(
         differing(&found.blocks, &expected.blocks),
@@ -329,6 +359,14 @@ fn a_simulation_equals_one_that_sums_all_rows_again_for_every_question() {
         "canary-day effective false refuses true",
         "canary-day effective true refuses true",
         "all-week alerts",
+        "burst requests",
+        "burst cost",
+        "burst effective true refuses true",
+        "surge tokens",
+        "surge effective true refuses true",
+        "the-same requests",
+        "the-same tool_calls",
+        "the-same effective false refuses true",
     ] {
         assert!(named.get(what).is_some_and(|count| *count > 0), "no {what} in {named:?}");
     }
@@ -431,4 +469,30 @@ fn a_budget_that_rolls_back_refuses_nothing_from_then_on() {
         [block("u", true, 2, Some(5), 1), block("u", false, 5, None, 1), block("v", false, 5, None, 1),]
     );
     assert_eq!((outcome.refused.requests, outcome.would_refuse.requests, outcome.scopes.len()), (1, 2, 2));
+}
+
+#[test]
+fn a_circuit_opens_with_the_row_that_trips_it_refuses_until_it_is_half_open_and_opens_again_beyond_the_trickle() {
+    let yaml = "breakers:
+  - { id: loop, per: [user], trip: [{ requests: 3, within: 10s }], open_for: 20s, half_open: { for: 30s, requests: 1 } }";
+    let set = Arc::new(BudgetSet::from_yaml(yaml).unwrap());
+    // It opens at 2, lets one through at 22, opens again at 24, is half open at 44 and closed at 74.
+    let seconds = [0, 1, 2, 3, 21, 22, 24, 25, 43, 50, 75, 76, 77];
+    let mut rows: Vec<Row> = seconds.map(|second| one_request(second, "u")).into();
+    // What is no request does not burn.
+    rows.splice(1..1, (0..5).map(|_| Row { burn: None, ..one_request(0, "u") }));
+    rows.push(one_request(78, "v"));
+    let to = DAY.plus_us(TimeUs::HOUR);
+    let outcome = simulate(&set, &rows, Settings { from: DAY, to, count_refused: false, details_max: 10 });
+    let second = |time: TimeUs| (time.0 - DAY.0) / TimeUs::SECOND;
+    let blocks: Vec<_> = outcome.scopes[0]
+        .blocks
+        .iter()
+        .map(|block| (second(block.begin), block.end.map(second), block.used.as_str(), block.refused.requests))
+        .collect();
+    assert_eq!(blocks, [(2, Some(22), "3", 2), (24, Some(44), "3", 2), (77, Some(97), "3", 0)]);
+    assert_eq!(outcome.scopes.len(), 1);
+    let of: Vec<_> = outcome.budgets.iter().map(|budget| (&*budget.id, budget.is_breaker, budget.blocked.us)).collect();
+    assert_eq!(of, [("loop", true, 60 * TimeUs::SECOND)]);
+    assert_eq!(outcome.refused.requests, 4);
 }

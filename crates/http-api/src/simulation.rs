@@ -82,11 +82,14 @@ pub struct SimulatedBudgets {
     pub omitted: u64,
 }
 
-/// What one budget would have done.
+/// What one budget, or circuit breaker, would have done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SimulatedBudget {
     /// Its id.
     pub budget: String,
+    /// Whether it is a circuit breaker: its blocks are the times that its circuits are open. Absent where it is a budget.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub breaker: bool,
     /// What it does when it is reached.
     pub mode: String,
     /// How many of its scopes would have been blocked.

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use budget_simulator::{AlertRaised, Block, Blocked, Outcome, ScopeOutcome, Settings, Simulation, Spend};
+use budget_simulator::{AlertRaised, Block, Blocked, Outcome, ScopeOutcome, Settings, Simulation, Spend, Tags};
 use futures::StreamExt as _;
 use http_api::{
     SimulatedAlert, SimulatedBlock, SimulatedBudget, SimulatedBudgets, SimulatedRollback, SimulatedScope,
     SimulatedShadow, SimulatedSpend, SimulationView,
 };
-use usage_lake::{LakeError, LakeFiles, OrderedRead, OrderedRows};
+use usage_lake::{LakeError, LakeFiles, OrderedRead, OrderedRows, RowKind, StoredRow};
 use usage_types::{Amount, BudgetSet, DimensionSet, Measure, TimeUs};
 
 use crate::worker::restored;
@@ -50,6 +50,15 @@ pub enum Failure {
     },
 }
 
+/// The tags of a row that breakers meter. What was amended burns as it was corrected; backfill, adjustments and what is taken back are no burn.
+fn burn<'a>(row: &StoredRow<'_>) -> Option<Tags<'a>> {
+    if !matches!(row.kind, RowKind::Usage | RowKind::Amendment) {
+        return None;
+    }
+    // Where another program wrote something else there, they are not there.
+    Some(row.tags.and_then(|tags| serde_json::from_str(tags).ok()).unwrap_or_default())
+}
+
 /// Both sets of budgets, on the same rows.
 struct Pair {
     new: Simulation,
@@ -59,7 +68,7 @@ struct Pair {
 impl Pair {
     /// Each on a thread of its own.
     fn take(&mut self, rows: &OrderedRows) -> Result<(), LakeError> {
-        let run = |simulation: &mut Simulation| rows.each(|row| simulation.row(&restored(row)));
+        let run = |simulation: &mut Simulation| rows.each(|row| simulation.row(&restored(row), burn(row)));
         let (Self { new, present }, run) = (self, &run);
         std::thread::scope(|scope| {
             let other = present.as_mut().map(|present| scope.spawn(move || run(present)));
@@ -88,10 +97,21 @@ impl Task {
         Pair { new: simulation(&self.new), present: self.present.as_ref().map(simulation) }
     }
 
-    /// The dimensions that any budget asks for.
+    fn sets(&self) -> impl Iterator<Item = &Arc<BudgetSet>> {
+        [Some(&self.new), self.present.as_ref()].into_iter().flatten()
+    }
+
+    /// The dimensions that any budget or breaker asks for.
     fn dimensions(&self) -> DimensionSet {
-        let sets = [Some(&self.new), self.present.as_ref()].into_iter().flatten();
-        sets.flat_map(|set| set.budgets.values()).flat_map(|budget| budget.scope_dimensions().iter()).collect()
+        let budgets = self.sets().flat_map(|set| set.budgets.values()).map(|budget| budget.scope_dimensions());
+        let breakers = self.sets().flat_map(|set| set.breakers.values()).map(|breaker| breaker.scope_dimensions());
+        budgets.chain(breakers).flat_map(|dimensions| dimensions.iter()).collect()
+    }
+
+    /// Whether a breaker tells requests apart by a tag.
+    fn needs_tags(&self) -> bool {
+        let mut breakers = self.sets().flat_map(|set| set.breakers.values());
+        breakers.any(|breaker| breaker.trips.iter().any(|trip| trip.same.is_some()))
     }
 
     /// Simulates; `done` is told of rows as they are.
@@ -100,9 +120,9 @@ impl Task {
     /// The lake cannot be read, or it takes more memory than it may.
     pub async fn run(self, mut done: impl FnMut(u64)) -> Result<SimulationView, Failure> {
         let mut pair = self.pair();
-        let dimensions = self.dimensions();
+        let (dimensions, tags) = (self.dimensions(), self.needs_tags());
         let Self { files, tail, settings, memory_mib, .. } = self;
-        let read = OrderedRead { from: pair.history_from(), to: settings.to, dimensions, tail, memory_mib };
+        let read = OrderedRead { from: pair.history_from(), to: settings.to, dimensions, tags, tail, memory_mib };
         let mut groups = files.in_order(read);
         while let Some(rows) = groups.next().await {
             let rows = rows?;
@@ -165,6 +185,7 @@ fn shown(outcome: Outcome, scopes_max: usize) -> SimulatedBudgets {
             .iter()
             .map(|budget| SimulatedBudget {
                 budget: budget.id.to_string(),
+                breaker: budget.is_breaker,
                 mode: budget.mode.to_owned(),
                 scopes_blocked: budget.scopes_blocked,
                 blocks: budget.blocked.count,

@@ -154,7 +154,7 @@ impl Task {
         let requests = core.set_budgets(Arc::new(set), windows.first());
         let from = requests.iter().map(|request| request.from).min().unwrap_or(windows.first());
         let dimensions = budget.scope_dimensions();
-        let read = OrderedRead { from, to: windows.end(&budget), dimensions, tail, memory_mib };
+        let read = OrderedRead { from, to: windows.end(&budget), dimensions, tags: false, tail, memory_mib };
         let mut groups = files.in_order(read);
         while let Some(rows) = groups.next().await {
             let rows = rows?;

@@ -43,6 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         from: TimeUs(support::DAY - TimeUs::DAY),
         to: TimeUs(support::DAY + TimeUs::DAY),
         dimensions: DimensionSet::of(&[Dimension::Namespace, Dimension::Team, Dimension::User]),
+        tags: false,
         tail: Vec::new(),
         memory_mib: 1024,
     };

@@ -39,6 +39,8 @@ pub struct OrderedRead {
     pub to: TimeUs,
     /// The dimensions that are read; the others are left out.
     pub dimensions: DimensionSet,
+    /// Whether tags are read.
+    pub tags: bool,
     /// Rows that are in no file yet, with the columns of [`usage_schema`].
     pub tail: Vec<RecordBatch>,
     /// The most memory that rows may take which wait for files that overlap with theirs, in MiB.
@@ -66,7 +68,7 @@ impl OrderedRows {
         self.order.is_empty()
     }
 
-    /// Gives every row. Ids and sources are read, tags are not.
+    /// Gives every row. Ids and sources are read, tags where they were asked for.
     ///
     /// # Errors
     /// A batch lacks a column or has one of another type, or a row is not as it must be.
@@ -102,7 +104,7 @@ impl LakeFiles {
         let (sender, mut receiver) = mpsc::channel(AHEAD_GROUPS);
         let mut files: Vec<Arc<FileRef>> = self.between(read.from, read.to).cloned().collect();
         files.sort_by_key(|file| earliest(file));
-        let (store, columns) = (Arc::clone(&self.usage_store), columns(read.dimensions));
+        let (store, columns) = (Arc::clone(&self.usage_store), columns(&read));
         tokio::spawn(async move {
             let begins: Vec<TimeUs> = files.iter().skip(1).map(|file| earliest(file)).collect();
             let decoded = futures::stream::iter(files).map(|file| {
@@ -152,14 +154,15 @@ fn earliest(file: &FileRef) -> TimeUs {
     file.times.get("time").map_or(TimeUs(i64::MIN), |(earliest, _)| *earliest)
 }
 
-fn columns(dimensions: DimensionSet) -> Vec<&'static str> {
+fn columns(read: &OrderedRead) -> Vec<&'static str> {
     let mut names = vec!["id", "source", "time", "log_time", "partition", "offset", "kind", "reverses"];
-    names.extend(dimensions.iter().map(Dimension::name));
+    names.extend(read.dimensions.iter().map(Dimension::name));
     names.extend(TokenClass::ALL.map(TokenClass::column));
     names.extend(["requests", "tool_calls", "images", "compute_seconds", "cost", "currency"]);
-    if dimensions.contains(Dimension::Job) {
+    if read.dimensions.contains(Dimension::Job) {
         names.extend(["processed", "total"]);
     }
+    names.extend(read.tags.then_some("tags"));
     names
 }
 

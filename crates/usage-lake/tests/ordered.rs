@@ -12,7 +12,7 @@ const TO: TimeUs = TimeUs(DAY + TimeUs::DAY);
 
 fn read(from: TimeUs, to: TimeUs) -> OrderedRead {
     let dimensions = DimensionSet::of(&[Dimension::Namespace, Dimension::User]);
-    OrderedRead { from, to, dimensions, tail: Vec::new(), memory_mib: 64 }
+    OrderedRead { from, to, dimensions, tags: false, tail: Vec::new(), memory_mib: 64 }
 }
 
 /// What is compared of a row: time, id, kind, tokens, cost and the dimensions that were asked for.

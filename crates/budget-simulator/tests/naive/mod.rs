@@ -1,5 +1,6 @@
 //! The same question answered in the simplest way: nothing is kept but the rows that counted, and every balance is summed anew from them.
 
+mod breakers;
 mod moving;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,10 +56,11 @@ pub struct Naive<'a> {
     crossed: BTreeMap<(Whose, Ppm), Crossed>,
     /// When something may change in a window that moves though no row comes, and whether it is looked at then.
     leaving: BTreeMap<(TimeUs, Whose), bool>,
+    circuits: breakers::Circuits<'a>,
     seen: Seen,
 }
 
-/// A budget and one of its scopes.
+/// A budget, or breaker, and one of its scopes.
 type Whose = (BudgetId, Scope);
 
 /// A threshold that was told.
@@ -111,6 +113,7 @@ impl<'a> Naive<'a> {
             raised: BTreeSet::new(),
             crossed: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            circuits: BTreeMap::new(),
             seen: Seen::default(),
         }
     }
@@ -321,7 +324,25 @@ impl<'a> Naive<'a> {
         }
     }
 
-    pub fn row(&mut self, row: RestoredRow<'a>) {
+    /// Has breakers meter a row.
+    fn meter(&mut self, row: RestoredRow<'a>, tags: &'a BTreeMap<String, String>) {
+        for breaker in self.set.breakers.values() {
+            let Some(scope) = breaker.scope_of(|dim| row.dimensions.get(dim)) else { continue };
+            let whose = (breaker.id.clone(), scope);
+            let (circuit, last) = self.circuits.entry(whose.clone()).or_default();
+            let Some((at, used)) = circuit.meter(breaker, row, tags, *last) else { continue };
+            *last = Some((at, used));
+            let limit = breaker.trips[at].limit;
+            let named = Self::named((limit.measure, limit.amount.0, used, 0));
+            let is_hard = breaker.mode == Mode::Hard;
+            let block = (None, row.time.plus_us(breaker.open_us), named, Spend::default(), is_hard);
+            self.seen.blocks.insert((whose.0.to_string(), whose.1.to_string(), row.time), block);
+            self.open.insert(whose, row.time);
+        }
+    }
+
+    /// `burn`: its tags, where breakers meter it.
+    pub fn row(&mut self, row: RestoredRow<'a>, burn: Option<&'a BTreeMap<String, String>>) {
         if row.time >= self.to {
             return;
         }
@@ -344,6 +365,20 @@ impl<'a> Naive<'a> {
                 *longest = Some((window.end, (budget.id.to_string(), scope.to_string(), *begin)));
             }
         }
+        // A breaker is named where no budget refuses and, of those in shadow, where it lasts longer than any budget's block.
+        let budget_refuses = longest[0].is_some();
+        for breaker in self.set.breakers.values().filter(|_| !row.reversal) {
+            let Some(scope) = breaker.scope_of(|dim| row.dimensions.get(dim)) else { continue };
+            let Some(begin) = self.open.get(&(breaker.id.clone(), scope.clone())) else { continue };
+            let is_shadow = breaker.mode == Mode::Shadow;
+            if !is_shadow && budget_refuses {
+                continue;
+            }
+            let (longest, end) = (&mut longest[usize::from(is_shadow)], begin.plus_us(breaker.open_us));
+            if longest.as_ref().is_none_or(|(other, _)| end > *other) {
+                *longest = Some((end, (breaker.id.to_string(), scope.to_string(), *begin)));
+            }
+        }
         let [refused_by, would_refuse] = longest;
         let is_refused = refused_by.is_some();
         if let Some((_, key)) = refused_by.or(would_refuse) {
@@ -354,6 +389,9 @@ impl<'a> Naive<'a> {
         if !is_refused || self.count_refused {
             let time = row.time;
             let of = self.count(row);
+            if let Some(tags) = burn {
+                self.meter(row, tags);
+            }
             self.look(of, time);
         }
     }

@@ -449,6 +449,7 @@ impl Engine for FakeEngine {
         });
         let budgets = request.budgets.budgets.keys().map(|id| SimulatedBudget {
             budget: id.to_string(),
+            breaker: true,
             mode: "hard".into(),
             scopes_blocked: 1,
             blocks: 1,

@@ -218,6 +218,41 @@ fn a_budget_in_shadow_refuses_nothing_and_shows_what_it_would() {
 }
 
 #[test]
+fn a_breaker_opens_the_circuit_of_whoever_repeats_requests_and_backfill_is_no_burn() {
+    let setup = Setup::new();
+    std::fs::write(
+        setup.dir.path().join("new.yaml"),
+        "breakers: [{ id: loops, per: [user], trip: [{ repeats: 3, within: 1m, tag: prompt_hash }], open_for: 10m }]",
+    )
+    .unwrap();
+    // Two hours ago: within the time in which events that are no backfill are taken.
+    let begin = chrono::Utc::now().timestamp() - 7_200;
+    let at = |second: i64| usage_types::TimeUs((begin + second) * usage_types::TimeUs::SECOND).to_string();
+    let request = |second: i64, user: &str, prompt: &str, backfill: bool| {
+        let mut event = used(&format!("{user}{second}"), &at(second), user, "0.10");
+        (event["backfill"], event["tags"]) = (json!(backfill), json!({"prompt_hash": prompt}));
+        event
+    };
+    let mut events: Vec<Value> = (0..5).map(|second| request(second, "looping", "p", false)).collect();
+    events.extend((0..5).map(|second| request(second, "varied", &second.to_string(), false)));
+    events.extend((0..5).map(|second| request(second, "past", "p", true)));
+    let lines: Vec<String> = events.iter().map(Value::to_string).collect();
+    setup.server.post_events("application/x-ndjson", lines.join("\n")).expect(202);
+    wait_until_eq("rows in the lake", &json!(23), || setup.server.get_json("/v1/status")["lake"]["rows"].clone());
+    let times = [at(-60), at(3_600)];
+    let window = ["--from", times[0].as_str(), "--to", times[1].as_str()];
+    let view = setup.json(&window);
+    let looping = json!({"user": "looping"});
+    assert_eq!(blocks(&view["new"]), [json!(["loops", looping, at(2), at(602), "requests", "2", {"USD": "0.2"}])]);
+    assert_eq!(
+        (&view["new"]["budgets"][0]["breaker"], &view["new"]["refused"]["requests"]),
+        (&json!(true), &json!("2"))
+    );
+    let table = String::from_utf8(setup.simulate(&window).stdout).unwrap();
+    assert!(table.contains("breaker, hard"), "{table}");
+}
+
+#[test]
 fn one_simulation_runs_at_a_time_and_the_others_are_told_when_to_ask_again() {
     let setup = Setup::new();
     let asked = json!({"budgets": NEW, "from": WINDOW[1], "to": WINDOW[3]});

@@ -116,7 +116,8 @@ fn budgets(view: &SimulationView) -> String {
             };
             let SimulatedBudget { scopes_blocked, blocks, blocked_seconds, refused, mode, .. } = budget;
             let effective = Sum { scopes: *scopes_blocked, blocks: *blocks, seconds: *blocked_seconds, refused };
-            put(mode.clone(), &effective, budget.alerts.to_string());
+            let mode = if budget.breaker { format!("breaker, {mode}") } else { mode.clone() };
+            put(mode, &effective, budget.alerts.to_string());
             if let Some(shadow) = &budget.would_block {
                 put("in shadow: would".to_owned(), &Sum::of_shadow(shadow), String::new());
             }
