@@ -5,11 +5,11 @@
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use usage_types::{Alert, Dimension, Every, Pico, TimeUs, WindowKind};
+use usage_types::{Alert, Dimension, Every, Pico, Scope, TimeUs, WindowKind};
 
 use crate::text::{Unit, clean, escape_html, moment, per_mille, percent, span, threshold_percent};
 
-/// The mail of an alert as people see it.
+/// A mail as people see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     /// One line without control characters.
@@ -38,7 +38,7 @@ struct Facts {
     /// The same as the beginning of a sentence.
     scope_lead: String,
     /// Each dimension with its value.
-    scope: Vec<(String, String)>,
+    scope: String,
     used: String,
     limit: String,
     unit: String,
@@ -80,8 +80,8 @@ impl Facts {
             budget: clean(&alert.budget),
             threshold: threshold_percent(&alert.threshold),
             scope_lead: scope_lead(alert),
-            scope_short: scope_short(alert),
-            scope: alert.scope.iter().map(|(d, value)| (d.name().replace('_', " "), clean(value))).collect(),
+            scope_short: scope_short(&alert.scope),
+            scope: scope_words(&alert.scope),
             used: unit.number(&alert.used),
             limit: unit.number(&alert.limit),
             per_mille: per_mille(&alert.used, &alert.limit),
@@ -135,13 +135,9 @@ impl Facts {
 
     /// The rows of both parts.
     fn rows(&self) -> Vec<(&'static str, String)> {
-        let scope = match self.scope.as_slice() {
-            [] => "everything".to_owned(),
-            scope => scope.iter().map(|(d, value)| format!("{d} {value}")).collect::<Vec<_>>().join(", "),
-        };
         let mut rows = vec![
             ("Budget", self.budget.clone()),
-            ("Scope", scope),
+            ("Scope", self.scope.clone()),
             ("Used", format!("{} of {} {} ({})", self.used, self.limit, self.unit, self.share())),
             ("Burn rate", self.burn.clone()),
             ("Projection", self.projection.clone()),
@@ -242,9 +238,8 @@ fn bar(width: i128, colour: &str) -> String {
 }
 
 /// `support, team helpdesk`; the namespace goes without its name, being the commonest.
-fn scope_short(alert: &Alert) -> String {
-    let parts: Vec<String> = alert
-        .scope
+pub(crate) fn scope_short(scope: &Scope) -> String {
+    let parts: Vec<String> = scope
         .iter()
         .map(|(dimension, value)| match dimension {
             Dimension::Namespace => clean(value),
@@ -254,9 +249,15 @@ fn scope_short(alert: &Alert) -> String {
     if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") }
 }
 
+/// Each dimension with its value.
+pub(crate) fn scope_words(scope: &Scope) -> String {
+    let words = scope.iter().map(|(dim, value)| format!("{} {}", dim.name().replace('_', " "), clean(value)));
+    if scope.is_empty() { "everything".to_owned() } else { words.collect::<Vec<_>>().join(", ") }
+}
+
 /// A namespace keeps its spelling; our own words begin a sentence with a capital.
 fn scope_lead(alert: &Alert) -> String {
-    let short = scope_short(alert);
+    let short = scope_short(&alert.scope);
     if alert.scope.get(Dimension::Namespace).is_some() {
         return short;
     }
@@ -338,9 +339,4 @@ fn consequence_of_moving(alert: &Alert, kind: WindowKind, end: &str, unit: &Unit
     }
     let (when, until) = (refused_when(alert, unit), releases(kind));
     format!("{when} requests that count towards this budget are refused until {until} or the limit is raised.")
-}
-
-/// When an alert may be forgotten: so long after its window that no restart can raise it again.
-pub(crate) fn forget_after(alert: &Alert, finished_at: TimeUs, retention_us: i64) -> TimeUs {
-    alert.window.end.max(finished_at).plus_us(retention_us)
 }

@@ -145,9 +145,9 @@ impl Shared {
         let Some(mut entry) = self.entry(seq) else { return Ok(()) };
         let to = everyone(&entry);
         std::fs::create_dir_all(folder).map_err(MailError::io(folder))?;
-        let path = folder.join(eml_name(&entry.alert.id));
-        write_atomically(&path, &message_bytes(&entry.alert, &self.config.from, &to)?)?;
-        tracing::info!(alert = %entry.alert.id, file = %path.display(), "alert mail written");
+        let path = folder.join(eml_name(&entry.about.id()));
+        write_atomically(&path, &message_bytes(&entry.about, &self.config.from, &to)?)?;
+        tracing::info!(alert = %entry.about.id(), file = %path.display(), "alert mail written");
         entry.eml = Some(path);
         let verdicts = vec![Verdict::Delivered("written to the folder".to_owned()); entry.recipients.len()];
         self.finish(seq, entry, verdicts)
@@ -161,7 +161,7 @@ impl Shared {
     ) -> Result<(), String> {
         let Some(entry) = self.entry(seq) else { return Ok(()) };
         let message =
-            message_bytes(&entry.alert, &self.config.from, &everyone(&entry)).map_err(|error| error.to_string())?;
+            message_bytes(&entry.about, &self.config.from, &everyone(&entry)).map_err(|error| error.to_string())?;
         let open = match session.take().filter(Session::usable) {
             Some(open) => open,
             None => Session::open(server).await?,
@@ -247,7 +247,7 @@ impl Shared {
 }
 
 fn log(entry: &OutboxEntry) {
-    let (alert, error) = (&entry.alert.id, entry.last_error.as_deref().unwrap_or("none"));
+    let (alert, error) = (&*entry.about.id(), entry.last_error.as_deref().unwrap_or("none"));
     match entry.state {
         MailState::Sent => tracing::info!(alert, error, "alert mail sent"),
         MailState::Failed => tracing::error!(alert, error, "alert mail failed"),

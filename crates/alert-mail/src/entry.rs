@@ -1,7 +1,8 @@
-//! One alert in the outbox, as it is shown and as it is a line of the journal.
+//! One mail in the outbox, as it is shown and as it is a line of the journal.
 //!
 //! Holds here: the state of a mail follows from those of its recipients ([`OutboxEntry::settle`]); an address that is wrong is kept with its reason.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use usage_types::{Alert, TimeUs};
 
 use crate::address::parse_mailbox;
 use crate::content::Content;
+use crate::increase::IncreaseNotice;
 use crate::text::clean;
 
 /// What became of a mail.
@@ -50,12 +52,67 @@ pub struct Recipient {
     pub answer: Option<String>,
 }
 
-/// One alert in the outbox.
+/// What a mail is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// A balance has reached a threshold.
+    Alert(Box<Alert>),
+    /// Somebody asks for more.
+    Increase(Box<IncreaseNotice>),
+}
+
+impl About {
+    /// Under which it is mailed once.
+    #[must_use]
+    pub fn id(&self) -> Cow<'_, str> {
+        match self {
+            Self::Alert(alert) => Cow::Borrowed(&alert.id),
+            Self::Increase(notice) => Cow::Owned(notice.id()),
+        }
+    }
+
+    /// The mail.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        match self {
+            Self::Alert(alert) => Content::of(alert),
+            Self::Increase(notice) => notice.content(),
+        }
+    }
+
+    /// When it came about: the date of the mail.
+    pub(crate) fn time(&self) -> TimeUs {
+        match self {
+            Self::Alert(alert) => alert.raised_at,
+            Self::Increase(notice) => notice.asked_at,
+        }
+    }
+
+    fn to(&self) -> &[String] {
+        match self {
+            Self::Alert(alert) => &alert.to,
+            Self::Increase(notice) => &notice.to,
+        }
+    }
+
+    /// When it may be forgotten: so long after its window that no restart can raise it again.
+    pub(crate) fn forget_after(&self, finished_at: TimeUs, retention_us: i64) -> TimeUs {
+        let over = match self {
+            Self::Alert(alert) => alert.window.end.max(finished_at),
+            Self::Increase(_) => finished_at,
+        };
+        over.plus_us(retention_us)
+    }
+}
+
+/// One mail in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxEntry {
-    /// The alert.
-    pub alert: Alert,
-    /// The subject of its mail.
+    /// What it is about.
+    #[serde(flatten)]
+    pub about: About,
+    /// Its subject.
     pub subject: String,
     /// What became of it.
     pub state: MailState,
@@ -87,11 +144,11 @@ pub struct OutboxEntry {
 }
 
 impl OutboxEntry {
-    pub(crate) fn new(alert: &Alert, now: TimeUs) -> Self {
-        let recipients = recipients(&alert.to);
+    pub(crate) fn new(about: About, now: TimeUs) -> Self {
+        let (recipients, subject) = (recipients(about.to()), about.content().subject);
         let mut entry = Self {
-            alert: alert.clone(),
-            subject: Content::of(alert).subject,
+            about,
+            subject,
             state: MailState::Pending,
             recipients,
             attempts: 0,
@@ -146,7 +203,7 @@ fn recipients(to: &[String]) -> Vec<Recipient> {
             Ok(mailbox) if !seen.insert(mailbox.email.to_string().to_ascii_lowercase()) => continue,
             Ok(_) if seen.len() > RECIPIENTS_MAX => (
                 text.trim().to_owned(),
-                Some(format!("an alert has at most {RECIPIENTS_MAX} recipients; use a mailing list")),
+                Some(format!("a mail has at most {RECIPIENTS_MAX} recipients; use a mailing list")),
             ),
             Ok(_) => (text.trim().to_owned(), None),
             Err(reason) => (clean(text), Some(format!("{reason}; correct it in the budget's alerts.to"))),

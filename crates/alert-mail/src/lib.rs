@@ -1,6 +1,6 @@
-//! From an alert to a mail in somebody's mailbox: message, durable outbox, delivery over SMTP or into a folder.
+//! From an alert, or a request for higher limits, to a mail in somebody's mailbox: message, durable outbox, delivery over SMTP or into a folder.
 //!
-//! Holds here: an alert's id is mailed once, whatever restarts in between; an alert waits while the mail server is down; nothing that an
+//! Holds here: an alert's (a request's) id is mailed once, whatever restarts in between; an alert waits while the mail server is down; nothing that an
 //! event or a budget names can add a header, a recipient or a command; no password is ever logged.
 //! Deliberately absent: when an alert is raised (`budget-core` decides that), and pages that show mails (`http-api`).
 //!
@@ -13,6 +13,7 @@ mod content;
 mod delivery;
 mod entry;
 mod error;
+mod increase;
 mod journal;
 mod message;
 mod outbox;
@@ -21,6 +22,7 @@ mod text;
 
 pub use config::MailConfig;
 pub use content::Content;
-pub use entry::{MailState, OutboxEntry, Recipient, RecipientState};
+pub use entry::{About, MailState, OutboxEntry, Recipient, RecipientState};
 pub use error::MailError;
+pub use increase::{IncreaseNotice, Standing};
 pub use outbox::{Outbox, OutboxCounts, OutboxOptions};

@@ -1,6 +1,6 @@
-//! From an alert to the bytes of its message, and the names that follow from its id.
+//! From an alert, or what else is mailed, to the bytes of its message, and the names that follow from its id.
 //!
-//! Holds here: the message is a function of alert, sender and recipients, to the byte: a copy sent again after a crash is the same mail
+//! Holds here: the message is a function of what it is about, sender and recipients, to the byte: a copy sent again after a crash is the same mail
 //! with the same `Message-ID`, which mail servers and programs drop. Bodies are base64: no line of a body can begin with a dot or
 //! hold a bare line break (RUSTSEC-2026-0561).
 
@@ -8,14 +8,30 @@ use lettre::Message;
 use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, MultiPart, SinglePart, header};
 use ring::digest::{SHA256, digest};
-use usage_types::{Alert, TimeUs};
+use usage_types::TimeUs;
 
 use crate::MailError;
-use crate::content::Content;
+use crate::entry::About;
 
 /// The alert's id, for filters of mail programs.
 #[derive(Clone)]
 struct AlertId(String);
+
+/// The id of a request for higher limits, likewise.
+#[derive(Clone)]
+struct RequestId(String);
+
+impl Header for RequestId {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("X-Outlay-Increase-Request")
+    }
+    fn parse(text: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self(text.to_owned()))
+    }
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), self.0.clone())
+    }
+}
 
 impl Header for AlertId {
     fn name() -> HeaderName {
@@ -46,28 +62,29 @@ impl Header for AutoSubmitted {
 }
 
 /// The message as it goes over the wire, lines ended by CR LF.
-pub(crate) fn message_bytes(alert: &Alert, from: &Mailbox, to: &[Mailbox]) -> Result<Vec<u8>, MailError> {
-    let content = Content::of(alert);
+pub(crate) fn message_bytes(about: &About, from: &Mailbox, to: &[Mailbox]) -> Result<Vec<u8>, MailError> {
+    let (content, id) = (about.content(), about.id());
     let part = |kind: ContentType, body: String| {
         SinglePart::builder().header(kind).header(ContentTransferEncoding::Base64).body(body)
     };
-    // Named after the alert: lettre's own boundary is random, and the mail would differ each time it is built.
-    let boundary = format!("outlay-{}", &hex(alert.id.as_bytes())[..32]);
+    // Named after what it is about: lettre's own boundary is random, and the mail would differ each time it is built.
+    let boundary = format!("outlay-{}", &hex(id.as_bytes())[..32]);
     let parts = MultiPart::alternative()
         .boundary(boundary)
         .singlepart(part(ContentType::TEXT_PLAIN, content.text))
         .singlepart(part(ContentType::TEXT_HTML, content.html));
-    Message::builder()
+    let builder = Message::builder()
         .from(from.clone())
         .mailbox(header::To::from(Mailboxes::from_iter(to.iter().cloned())))
         .subject(content.subject)
-        .date(system_time(alert.raised_at))
-        .message_id(Some(message_id(&alert.id, from)))
-        .header(AlertId(header_text(&alert.id)))
-        .header(AutoSubmitted)
-        .multipart(parts)
-        .map(|message| message.formatted())
-        .map_err(|error| MailError::Message(error.to_string()))
+        .date(system_time(about.time()))
+        .message_id(Some(message_id(&id, from)))
+        .header(AutoSubmitted);
+    let builder = match about {
+        About::Alert(alert) => builder.header(AlertId(header_text(&alert.id))),
+        About::Increase(notice) => builder.header(RequestId(header_text(&notice.request))),
+    };
+    builder.multipart(parts).map(|message| message.formatted()).map_err(|error| MailError::Message(error.to_string()))
 }
 
 /// `<sha256 of sender and alert id, its first half@the sender's domain>`. The sender is in it because two installations may

@@ -1,8 +1,9 @@
-//! The outbox: which alerts are to be mailed, which are, and what became of each.
+//! The outbox: which alerts, and requests for higher limits, are to be mailed, which are, and what became of each.
 //!
 //! Holds here: an alert's id is taken once, across restarts, until its window is over and the retention has passed; an entry changes
 //! in memory only after it changed on disk, except that a delivery is never forgotten because the disk is full. Deliberately absent: the network (`delivery`).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use usage_types::{Alert, TimeUs};
 
 use crate::address::parse_mailbox;
 use crate::config::Destination;
-use crate::content::forget_after;
-use crate::entry::{MailState, OutboxEntry, RecipientState};
+use crate::entry::{About, MailState, OutboxEntry, RecipientState};
+use crate::increase::IncreaseNotice;
 use crate::journal::Journal;
 use crate::{MailConfig, MailError};
 
@@ -164,6 +165,27 @@ impl Outbox {
     /// # Errors
     /// As [`Self::enqueue`]; then none of them is taken.
     pub fn enqueue_all<'a>(&self, alerts: impl IntoIterator<Item = &'a Alert>) -> Result<usize, MailError> {
+        let alerts = alerts.into_iter().filter(|alert| !alert.to.is_empty());
+        self.take(alerts.map(|alert| (Cow::Borrowed(&*alert.id), move || About::Alert(Box::new(alert.clone())))))
+    }
+
+    /// Takes requests for higher limits to be mailed, each once, likewise.
+    ///
+    /// # Errors
+    /// As [`Self::enqueue`]; then none of them is taken.
+    pub fn enqueue_increases<'a>(
+        &self,
+        notices: impl IntoIterator<Item = &'a IncreaseNotice>,
+    ) -> Result<usize, MailError> {
+        let notices = notices.into_iter().filter(|notice| !notice.to.is_empty());
+        self.take(notices.map(|notice| (Cow::Owned(notice.id()), move || About::Increase(Box::new(notice.clone())))))
+    }
+
+    /// Takes what is new, by its id.
+    fn take<'a, F: FnOnce() -> About>(
+        &self,
+        offered: impl Iterator<Item = (Cow<'a, str>, F)>,
+    ) -> Result<usize, MailError> {
         let Shared { options, state, wake, .. } = &*self.shared;
         let now = (options.now)();
         let mut state = state.lock();
@@ -172,9 +194,9 @@ impl Outbox {
         }
         let mut new: Vec<OutboxEntry> = Vec::new();
         let mut ids = BTreeSet::new();
-        for alert in alerts {
-            if !alert.to.is_empty() && !state.by_id.contains_key(&alert.id) && ids.insert(alert.id.as_str()) {
-                new.push(OutboxEntry::new(alert, now));
+        for (id, about) in offered {
+            if !state.by_id.contains_key(&*id) && ids.insert(id) {
+                new.push(OutboxEntry::new(about(), now));
             }
         }
         if new.is_empty() {
@@ -187,7 +209,7 @@ impl Outbox {
         let taken = new.len();
         for entry in new {
             if entry.state == MailState::Failed {
-                tracing::warn!(alert = %entry.alert.id, error = entry.last_error, "an alert has no usable recipient");
+                tracing::warn!(alert = %entry.about.id(), error = entry.last_error, "a mail has no usable recipient");
             }
             state.insert(entry);
         }
@@ -259,7 +281,7 @@ impl Outbox {
 impl State {
     /// A line of the journal: an entry that is new, or the later state of one.
     fn load(&mut self, entry: OutboxEntry) {
-        match self.by_id.get(&entry.alert.id).copied() {
+        match self.by_id.get(&*entry.about.id()).copied() {
             Some(seq) => self.put(seq, entry),
             None => self.insert(entry),
         }
@@ -281,7 +303,7 @@ impl State {
     fn insert(&mut self, entry: OutboxEntry) {
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.by_id.insert(entry.alert.id.clone(), seq);
+        self.by_id.insert(entry.about.id().into_owned(), seq);
         self.put(seq, entry);
     }
 
@@ -346,9 +368,9 @@ impl State {
         self.pruned_at = now;
         let by_id = &mut self.by_id;
         self.entries.retain(|_, entry| {
-            let old = entry.finished_at.is_some_and(|at| forget_after(&entry.alert, at, retention_us) < now);
+            let old = entry.finished_at.is_some_and(|at| entry.about.forget_after(at, retention_us) < now);
             if old {
-                by_id.remove(&entry.alert.id);
+                by_id.remove(&*entry.about.id());
             }
             !old
         });

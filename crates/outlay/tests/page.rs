@@ -77,6 +77,24 @@ fn the_page_shows_balances_a_block_mails_and_the_chargeback_as_they_happen() {
     shows(&mut browser, "mail-text", &["support-daily", "1,000,000"]);
     browser.value("document.getElementById('mail-close').click()");
 
+    // Who is blocked asks for more: that is shown and mailed, and gone when it is answered.
+    let asks = |path: &str, body: serde_json::Value| {
+        let request = server.client().post(format!("{}/v1/increase-requests{path}", server.url));
+        server.send(request.header("x-outlay-actor", "zoe").body(body.to_string()))
+    };
+    assert_eq!(browser.value("document.getElementById('requests-card').hidden"), json!(true));
+    let more = json!({"budget": "support-daily", "limit": {"tokens": 2_000_000}, "justification": "launch week"});
+    asks("", more).expect(201);
+    shows(&mut browser, "requests", &["support", "2,000,000 tokens", "support-daily", "zoe", "launch week", "r-1"]);
+    shows(&mut browser, "mails", &["r-1: more of budget support-daily", "leads@example.com"]);
+    asks("/r-1/deny", json!({"reason": "not now"})).expect(200);
+    wait_for("no pending request", || {
+        (browser.value("document.getElementById('requests-card').hidden") == json!(true)).then_some(())
+    });
+    browser.value("document.querySelector('#mails button').click()");
+    shows(&mut browser, "mail-text", &["zoe", "launch week", "2,000,000"]);
+    browser.value("document.getElementById('mail-close').click()");
+
     let address = browser.value("location.href");
     assert!(!address.as_str().unwrap().contains("key="), "the key stays in the address bar: {address}");
     let picture = repository("target/page.png");

@@ -220,9 +220,14 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Waits until the entry of this alert is so.
 pub async fn entry_where(outbox: &Outbox, alert: &Alert, holds: impl Fn(&OutboxEntry) -> bool) -> OutboxEntry {
+    entry_of(outbox, &alert.id, holds).await
+}
+
+/// The same by its id.
+pub async fn entry_of(outbox: &Outbox, id: &str, holds: impl Fn(&OutboxEntry) -> bool) -> OutboxEntry {
     let started = Instant::now();
     loop {
-        let entry = outbox.get(&alert.id).expect("the alert is in the outbox");
+        let entry = outbox.get(id).expect("it is in the outbox");
         if holds(&entry) {
             return entry;
         }

@@ -4,10 +4,12 @@ import { Problem, ask, follow, forgetKey, getKey, keyFromAddress, setKey } from 
 import { loadChargeback, setUpChargeback } from "./chargeback.js";
 import { byId, setText } from "./dom.js";
 import { clock, compact, duration, full, latency } from "./format.js";
+import { loadRequests } from "./requests.js";
 import { setUpMails, showBlocked, showBudgets, showHealth, showMails, showRejections, showUnpriced } from "./lists.js";
 
 const POLL_MS = 1000;
 const CHARGEBACK_MS = 5000;
+const REQUESTS_MS = 2000;
 const SAMPLES = 120;
 
 const rates = [];
@@ -108,6 +110,13 @@ async function refreshChargeback(mine) {
   }
 }
 
+async function refreshRequests(mine) {
+  while (mine === session) {
+    if (!document.hidden) await loadRequests();
+    await wait(REQUESTS_MS);
+  }
+}
+
 function logIn() {
   session += 1;
   stream?.abort();
@@ -117,6 +126,7 @@ function logIn() {
   poll(session);
   followDecisions(session);
   refreshChargeback(session);
+  refreshRequests(session);
 }
 
 function logOut(message) {

@@ -26,7 +26,7 @@ macro_rules! asset {
 }
 
 /// All files of the page.
-pub(crate) const ASSETS: [Asset; 9] = [
+pub(crate) const ASSETS: [Asset; 10] = [
     asset!("/", "text/html; charset=utf-8", "index.html"),
     asset!("/assets/style.css", "text/css; charset=utf-8", "style.css"),
     asset!("/assets/app.js", JS, "app.js"),
@@ -36,6 +36,7 @@ pub(crate) const ASSETS: [Asset; 9] = [
     asset!("/assets/format.js", JS, "format.js"),
     asset!("/assets/lists.js", JS, "lists.js"),
     asset!("/assets/mail.js", JS, "mail.js"),
+    asset!("/assets/requests.js", JS, "requests.js"),
 ];
 
 /// One file as an answer.

@@ -148,7 +148,7 @@ impl<'r> Screen<'r> {
         }
         for mail in self.running.shared.mail.list(50).iter().rev() {
             let Some(path) = &mail.eml else { continue };
-            if self.mails.insert(mail.alert.id.clone()) {
+            if self.mails.insert(mail.about.id().into_owned()) {
                 self.say(&format!("mail: {}  ({})", mail.subject, path.display()));
             }
         }

@@ -501,7 +501,7 @@ impl Engine for Outlay {
 
 fn mail_row(entry: &alert_mail::OutboxEntry) -> MailRow {
     MailRow {
-        id: entry.alert.id.clone(),
+        id: entry.about.id().into_owned(),
         subject: entry.subject.clone(),
         to: entry.recipients.iter().map(|recipient| recipient.address.clone()).collect(),
         state: match entry.state {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alert_mail::{IncreaseNotice, Standing};
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use http_api::{Act, ApiProblem, IncreaseAnswer, IncreaseFilter, IncreaseRequest, IncreaseState, PresentLimit, Stated};
@@ -208,7 +209,49 @@ pub async fn ask(shared: Arc<Shared>, ask: IncreaseAsk, stated: Stated) -> Resul
     };
     let row = row("request", "api", None, &request, Some(&request.asked));
     keep(&shared, &book, Book { last, ..book.with(request.clone()) }, vec![row]).await?;
-    Ok(shown(&shared, &request))
+    let shown = shown(&shared, &request);
+    mail(&shared, vec![shown.clone()]).await;
+    Ok(shown)
+}
+
+/// Mails requests to whoever the alerts of their budgets go to. That it fails undoes no request.
+async fn mail(shared: &Arc<Shared>, requests: Vec<IncreaseRequest>) {
+    let budgets = shared.management.current();
+    let notices: Vec<IncreaseNotice> = requests
+        .into_iter()
+        .filter_map(|request| {
+            let to = budgets.budgets.get(request.budget.as_str())?.alerts.to.clone();
+            Some(notice(request, to))
+        })
+        .collect();
+    let shared = Arc::clone(shared);
+    let enqueued = tokio::task::spawn_blocking(move || shared.mail.enqueue_increases(&notices, now()));
+    if let Err(error) = enqueued.await {
+        tracing::error!(%error, "an increase request was not mailed");
+    }
+}
+
+fn notice(request: IncreaseRequest, to: Vec<String>) -> IncreaseNotice {
+    let standing = |PresentLimit { measure, currency, limit, used }| Standing { measure, currency, limit, used };
+    IncreaseNotice {
+        request: request.id,
+        budget: request.budget,
+        scope: request.scope,
+        limits: request.limits,
+        until: request.until,
+        present: request.present.into_iter().map(standing).collect(),
+        asked_at: request.asked.at,
+        actor: request.asked.actor,
+        justification: request.asked.reason.unwrap_or_default(),
+        to,
+    }
+}
+
+/// At start: mails the pending requests that a crash kept from being mailed.
+pub async fn mail_again(shared: &Arc<Shared>) {
+    let book = shared.management.increases.book.load_full();
+    let pending = book.requests.iter().filter(|request| request.state == IncreaseState::Pending);
+    mail(shared, pending.map(|request| self::shown(shared, request)).collect()).await;
 }
 
 /// Answers a request. To be run to its end, likewise.

@@ -1,8 +1,8 @@
-//! Alerts to mails: opens the outbox over SMTP or into the data folder, and keeps the ingest thread out of its troubles.
+//! Alerts, and requests for higher limits, to mails: opens the outbox over SMTP or into the data folder, and keeps the ingest thread out of its troubles.
 
 use std::future::Future;
 
-use alert_mail::{Content, MailConfig, MailError, Outbox, OutboxEntry};
+use alert_mail::{IncreaseNotice, MailConfig, MailError, Outbox, OutboxEntry};
 use anyhow::{Context, Result};
 use usage_types::{Alert, TimeUs};
 
@@ -40,6 +40,15 @@ impl Mail {
         }
     }
 
+    /// Takes requests for higher limits; each once. Those from before a crash that came between storing and mailing them are offered at the next start.
+    /// Waits for the disk.
+    pub fn enqueue_increases(&self, notices: &[IncreaseNotice], now: TimeUs) {
+        let recent = notices.iter().filter(|notice| notice.asked_at > now.plus_us(-OFFERED_AGAIN_US));
+        if let Err(error) = self.outbox.enqueue_increases(recent) {
+            tracing::error!(%error, requests = notices.len(), "the outbox did not take increase requests; they are offered again at the next start");
+        }
+    }
+
     /// Offers what the topic holds, for alerts that a crash kept out of the outbox.
     pub fn offer_again<'a>(
         &self,
@@ -65,7 +74,7 @@ impl Mail {
         if let Some(path) = &entry.eml {
             return std::fs::read(path).ok();
         }
-        let content = Content::of(&entry.alert);
+        let content = entry.about.content();
         Some(
             format!("Subject: {}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{}", content.subject, content.text)
                 .into_bytes(),

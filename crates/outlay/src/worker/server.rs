@@ -129,6 +129,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let counted = Counted::new(core, Pricer::new(book), Tail::new(lake.files(), offsets.clone()), offsets.clone());
     let shared = Arc::new(Shared::new(settings, log_config, partitions, counted, (management, audit), mail));
     published.alerts.iter().for_each(|alert| shared.remember_alert(alert));
+    increases::mail_again(&shared).await;
     let (reader, ends) = open_reader(&shared.log_config, &offsets).await?;
 
     let queries = QueryPool::new(query_config(&shared.settings)?);

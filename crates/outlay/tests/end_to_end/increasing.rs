@@ -350,3 +350,44 @@ fn the_command_asks_answers_and_shows() {
     let said: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
     assert_eq!((code, &said[0]["id"], &said[1]["id"]), (0, &json!("r-2"), &json!("r-1")));
 }
+
+#[test]
+fn a_request_is_mailed_once_to_whoever_the_alerts_of_its_budget_go_to_also_after_a_crash_before_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("budgets.yaml"), dir.path().join("data"));
+    let mut budget = daily("users", "shop", 100);
+    budget["per"] = json!(["user"]);
+    budget["alerts"] = json!({"at": [], "to": ["leads@example.com"]});
+    std::fs::write(&file, json!({ "budgets": [budget, daily("silent", "lab", 100)] }).to_string()).unwrap();
+    let start = || Server::start(&data, &["--budgets", file.to_str().unwrap()]);
+    let mails = |server: &Server| -> Vec<Value> {
+        let mails = server.get_json("/v1/status")["mails"].as_array().unwrap().clone();
+        mails.into_iter().filter(|mail| mail["state"] == "written").collect()
+    };
+    let subjects = |server: &Server| -> Vec<String> {
+        mails(server).iter().map(|mail| mail["subject"].as_str().unwrap().to_owned()).collect()
+    };
+    let server = start();
+    let id = ask(&server, "ann", 500);
+    let nobody = json!({"budget": "silent", "limit": {"tokens": 500}, "justification": "because"});
+    post(&server, "", "zoe", &nobody).expect(201);
+    let expected = json!([format!("{id}: more of budget users is asked for shop, user ann")]);
+    wait_until_eq("a mail", &expected, || json!(subjects(&server)));
+    assert_eq!(mails(&server)[0]["to"], json!(["leads@example.com"]));
+    drop(server);
+
+    // The disk as a crash leaves it between the request and its mail.
+    std::fs::remove_dir_all(data.join("outbox")).unwrap();
+    std::fs::remove_dir_all(data.join("mail")).unwrap();
+    let server = start();
+    wait_until_eq("the mail that was missing", &expected, || json!(subjects(&server)));
+    drop(server);
+    let server = start();
+    assert_eq!(json!(server.get_json("/v1/status")["mails"].as_array().unwrap().len()), json!(1), "it is mailed once");
+    // What is answered needs no mail any more.
+    answer(&server, &id, "deny", &json!({"reason": "no"})).expect(200);
+    drop(server);
+    std::fs::remove_dir_all(data.join("outbox")).unwrap();
+    let server = start();
+    assert_eq!(server.get_json("/v1/status")["mails"], json!([]));
+}
