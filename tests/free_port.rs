@@ -1,6 +1,7 @@
 //! Ports for programs that cannot choose one by themselves, or must have the same one when they are started again.
 
-use std::net::TcpListener;
+use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A port of loopback on which nobody listens. It is outside of the range from which the system takes ports for connections (to that very
@@ -17,7 +18,10 @@ pub fn free_port() -> u16 {
         // Each process begins elsewhere.
         let at = std::process::id().wrapping_mul(37).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = low + u16::try_from(at % 4_500).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Asked by connecting, and not by listening for a moment: another thread may start a program in that moment, which then listens, too,
+        // until it is that program.
+        let answer = TcpStream::connect(("127.0.0.1", port));
+        if answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
             return port;
         }
     }
