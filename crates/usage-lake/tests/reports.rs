@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use support::{mixed_unit, open, unit};
 use usage_lake::{Format, QueryConfig, QueryInput, QueryPool, Report, ReportEdges, ReportRequest, Tail};
 use usage_types::{Dimension, DimensionSet, Pico, TimeUs};
@@ -122,12 +124,23 @@ async fn a_day_is_that_of_the_zone() {
     assert_eq!(sum(&rows, "events"), 350);
 }
 
+/// The columns that reports ask for of the server's view of invoices.
+fn invoices() -> SchemaRef {
+    let money = DataType::Decimal128(38, 12);
+    let columns = [("provider", DataType::Utf8), ("month", DataType::Date32), ("day", DataType::Date32)];
+    let more =
+        [("model", DataType::Utf8), ("total_tokens", DataType::Int64), ("cost", money), ("currency", DataType::Utf8)];
+    let field = |(name, kind): (&str, DataType)| Field::new(name, kind, true);
+    Arc::new(Schema::new(columns.into_iter().chain(more).map(field).collect::<Vec<_>>()))
+}
+
 #[tokio::test]
 async fn every_report_runs_with_and_without_groups() {
     let folder = tempfile::tempdir().unwrap();
     let mut lake = open(folder.path()).await;
     let files = lake.commit(mixed_unit(0)).await.unwrap().files;
-    let (input, pool) = (QueryInput::of_lake(&files, Tail::default()).unwrap(), pool());
+    let input = QueryInput::of_lake(&files, Tail::default()).unwrap().with_table("invoices", invoices(), Vec::new());
+    let pool = pool();
     for report in Report::all() {
         let plain = ReportRequest::of(&[("period", "2026")]);
         assert!(!run(&pool, &input, report.name, &plain).await.is_empty(), "{} is empty", report.name);

@@ -310,7 +310,7 @@ mod tests {
         // A text stays one text, and is not taken for a placeholder either.
         let sql = render("unit_economics", &[("tag", "it's {{from}}")]).unwrap();
         assert!(sql.contains("tag(tags, 'it''s {{from}}')"), "{sql}");
-        assert!(Report::find("nope").unwrap_err().to_string().contains("chargeback, showback"));
+        assert!(Report::find("nope").unwrap_err().to_string().contains("chargeback, allocation"));
     }
 
     #[test]
