@@ -7,7 +7,7 @@
 -- Limits:     a session is one of its namespace. It counts with what it used in the period, in each group that it used something in; one of which
 --             everything was taken back counts nowhere. Usage without a session is not here.
 WITH sessions AS (
-    SELECT {{dimensions,}} namespace AS session_namespace, session, sum(total_tokens) AS total_tokens
+    SELECT {{dimensions,}} namespace AS session_namespace, session AS session_id, sum(total_tokens) AS total_tokens
     FROM usage
     WHERE time >= {{from}} AND time < {{to}} AND session IS NOT NULL
     GROUP BY {{dimensions,}} namespace, session

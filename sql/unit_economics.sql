@@ -15,7 +15,7 @@ WITH counted AS (
         {{dimensions,}}
         {{tag}} AS tag,
         namespace AS session_namespace,
-        session,
+        session AS session_id,
         currency,
         sum(CASE kind WHEN 'reversal' THEN -1 WHEN 'adjustment' THEN 0 ELSE 1 END) AS events,
         sum(requests) AS requests,
@@ -29,10 +29,10 @@ WITH counted AS (
 ), sessions AS (
     SELECT {{dimensions,}} tag, count(*) AS sessions
     FROM (
-        SELECT {{dimensions,}} tag, session_namespace, session
+        SELECT {{dimensions,}} tag, session_namespace, session_id
         FROM counted
-        WHERE session IS NOT NULL
-        GROUP BY {{dimensions,}} tag, session_namespace, session
+        WHERE session_id IS NOT NULL
+        GROUP BY {{dimensions,}} tag, session_namespace, session_id
         HAVING sum(events) > 0
     )
     GROUP BY {{dimensions,}} tag
@@ -53,7 +53,7 @@ WITH counted AS (
         tag,
         currency,
         sum(cost) AS cost,
-        sum(CASE WHEN session IS NOT NULL THEN cost END) AS session_cost
+        sum(CASE WHEN session_id IS NOT NULL THEN cost END) AS session_cost
     FROM counted
     WHERE currency IS NOT NULL
     GROUP BY {{dimensions,}} tag, currency
